@@ -1,0 +1,46 @@
+# Every target makes the environment .venv if it is missing. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+export OMP_NUM_THREADS := 1
+export MPLBACKEND := Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench mutate clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	$(BIN)/pip install --quiet --disable-pip-version-check "setuptools>=77" -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[dev]" -c constraints.txt
+	@touch $(STAMP)
+
+install: $(STAMP) ## Make .venv with the tested versions
+
+demo: $(STAMP) ## Compare every baseline on embedded twins and write a report to look at
+	$(BIN)/fedtwin-evaluate --figure demo
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure speed beside other environments (each in an environment of its own)
+	$(BIN)/python benchmarks/run.py
+
+mutate: $(STAMP) ## Break the physics on purpose and check that the tests notice
+	$(BIN)/python tests/mutations.py
+
+clean: ## Remove the environment and what was built
+	rm -rf .venv .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,95 @@
+"""Checks of what callers hand in; every message names the value, the limit, the node and the unit."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ..twin.arrays import Array, namespace
+
+
+def unknown_name(kind: str, given: str, valid: Iterable[str]) -> ValueError:
+    """Build the error for a name that does not exist; it names the nearest that does."""
+    names = sorted(valid)
+    nearest = difflib.get_close_matches(given, names, n=1, cutoff=0.0)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return ValueError(f"unknown {kind} {given!r}{hint} (valid: {', '.join(names)})")
+
+
+def check_number(field: dataclasses.Field[Any], value: Any, label: str) -> None:
+    """Check one number against the type and the limits that its parameter declares.
+
+    Raises:
+        ValueError: names `label`, the value, the limit and the unit.
+    """
+    limits, integral = field.metadata, field.type is int
+    kinds = int | np.integer if integral else int | float | np.number
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ValueError(f"{label} is {value!r}, must be {'an integer' if integral else 'a number'}")
+    shown = f"{label} is {value} {limits['unit']}".rstrip()
+    if math.isnan(value) or (math.isinf(value) and not (limits["infinite"] and value > 0)):
+        raise ValueError(f"{shown}, must be finite")
+    if value < limits["at_least"]:
+        raise ValueError(f"{shown}, must be at least {limits['at_least']:g}")
+    if value <= limits["above"] and limits["above"] > -math.inf:
+        raise ValueError(f"{shown}, must be above {limits['above']:g}")
+
+
+def reject(bad: Array, values: Array, *, label: str, unit: str, limit: str) -> None:
+    """Raise for the first element where `bad` is true.
+
+    Args:
+        bad: booleans, same shape as `values`.
+        values: what was checked.
+        label: name of the quantity.
+        unit: its unit.
+        limit: what it must be.
+
+    Raises:
+        ValueError: names the element, its value and the limit.
+    """
+    xp = namespace(bad)
+    if not bool(xp.any(bad)):
+        return
+    index = tuple(int(i) for i in np.argwhere(np.asarray(bad))[0])
+    shown = f"{label}{list(index)} is {np.asarray(values)[index]} {unit}".rstrip()
+    raise ValueError(f"{shown}, must be {limit}")
+
+
+def reject_not_positive(values: Array, *, label: str, unit: str = "", infinite: bool = False) -> None:
+    """Raise unless all `values` are above 0, none NaN and none infinite (unless `infinite`)."""
+    xp = namespace(values)
+    bad = ~(values > 0)
+    if not infinite:
+        bad = bad | xp.isinf(values)
+    reject(bad, values, label=label, unit=unit, limit="above 0" if infinite else "finite and above 0")
+
+
+def reject_not_finite(values: Array, *, label: str, unit: str = "") -> None:
+    """Raise if any of `values` is NaN or infinite."""
+    reject(~namespace(values).isfinite(values), values, label=label, unit=unit, limit="finite")
+
+
+def check_shape(values: Array, shape: tuple[int, ...], label: str) -> None:
+    """Raise unless `values` has `shape`."""
+    if tuple(values.shape) != shape:
+        raise ValueError(f"{label} has shape {tuple(values.shape)}, must be {shape}")
+
+
+def check_integers(
+    values: Array, shape: tuple[int, ...], low: int, high: int, label: str, agents: Callable[[int], str]
+) -> None:
+    """Raise unless `values` are integers of `shape` in low..high; the last axis is the agents'."""
+    if not hasattr(values, "dtype"):
+        raise ValueError(f"{label} is a {type(values).__name__}, must be an integer array of shape {shape}")
+    xp = namespace(values)
+    if not xp.isdtype(values.dtype, "integral"):
+        raise ValueError(f"{label} has dtype {values.dtype}, must be integer")
+    check_shape(values, shape, label)
+    if bool(xp.any((values < low) | (values > high))):
+        array = np.asarray(values)
+        index = np.argwhere((array < low) | (array > high))[0]
+        raise ValueError(f"{label} of {agents(int(index[-1]))} is {array[tuple(index)]}, must be in {low}..{high}")

@@ -1,0 +1,70 @@
+"""Observation fields: what agents see, in which unit, and how it becomes a number in [0, 1]."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ..twin.arrays import Array, like, namespace
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One observed quantity.
+
+    Attributes:
+        name: what it is, in words that serve as a table's entry.
+        symbol: the paper's symbol.
+        unit: SI unit, "" for a count or a share.
+        low: value that becomes 0 (smaller ones are clipped).
+        high: value that becomes 1 (larger ones are clipped).
+        size: how many numbers it contributes.
+        scale: "linear": (x - low) / (high - low); "log": log(x / low) / log(high / low).
+        source: equation or section that defines it.
+    """
+
+    name: str
+    symbol: str
+    unit: str
+    low: float
+    high: float
+    size: int
+    scale: Literal["linear", "log"] = "linear"
+    source: str = ""
+
+    @property
+    def formula(self) -> str:
+        """The normalisation as text, for the documentation."""
+        if self.scale == "log":
+            return f"log(x / {self.low:.3g}) / log({self.high:.3g} / {self.low:.3g})"
+        return f"(x - {self.low:.3g}) / {self.high - self.low:.3g}" if self.low else f"x / {self.high:.3g}"
+
+
+class Normaliser:
+    """Applies the formulas of several fields at once to their concatenated raw values."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        """Lay out bounds and scales, one column per number."""
+        columns = [field for field in fields for _ in range(field.size)]
+        self.size = len(columns)
+        self._low = np.array([field.low for field in columns])
+        self._high = np.array([field.high for field in columns])
+        self._log = np.array([field.scale == "log" for field in columns])
+        self._offset = np.array([math.log(f.low) if f.scale == "log" else f.low for f in columns])
+        ends = np.array([math.log(f.high) if f.scale == "log" else f.high for f in columns])
+        self._factor = 1.0 / (ends - self._offset)
+        self._cache: dict[tuple[Any, Any], tuple[Array, ...]] = {}
+
+    def __call__(self, raw: Array) -> Array:
+        """Map raw values `(..., size)` to [0, 1] as float32."""
+        xp = namespace(raw)
+        key = (raw.device, raw.dtype)
+        if key not in self._cache:
+            floats = [like(a, raw) for a in (self._low, self._high, self._offset, self._factor)]
+            self._cache[key] = (*floats, xp.asarray(self._log, device=raw.device))
+        low, high, offset, factor, logarithmic = self._cache[key]
+        bounded = xp.minimum(xp.maximum(raw, low), high)
+        scaled = xp.where(logarithmic, xp.log(xp.where(logarithmic, bounded, 1.0)), bounded)
+        return xp.clip(xp.astype((scaled - offset) * factor, xp.float32), 0.0, 1.0)

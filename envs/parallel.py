@@ -1,0 +1,174 @@
+"""The PettingZoo view: every agent acts at once, a step is a whole round."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
+from .checks import unknown_name
+from .rendering import Renderer
+from .simulator import Outcome, Simulator
+from .system import System
+from .trees import take
+
+MaskStyle = Literal["info", "observation"]
+
+
+class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZoo is untyped
+    """A system as a `pettingzoo.ParallelEnv`.
+
+    Every agent has the same spaces: a flat `Box` in [0, 1] and `Discrete(num_actions)`. The mask of legal actions is
+    `info["action_mask"]`, or part of the observation with `mask="observation"`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2, "is_parallelizable": True}  # noqa: RUF012 (PettingZoo's base declares an instance attribute)
+
+    def __init__(self, system: System, render_mode: str | None = None, mask: MaskStyle = "info") -> None:
+        """Build the view.
+
+        Args:
+            system: what is simulated.
+            render_mode: None, "human" or "rgb_array".
+            mask: where the mask of legal actions goes.
+        """
+        self.system = system
+        self.metadata = {**self.metadata, "name": f"{system.name}_v{system.version}"}
+        self.render_mode = render_mode
+        self._renderer = Renderer(render_mode)
+        if mask not in ("info", "observation"):
+            raise unknown_name("mask", str(mask), ("info", "observation"))
+        self.mask = mask
+        self._simulator = Simulator(system)
+        self.possible_agents = list(system.agents)
+        self.agents: list[str] = []
+        self.observation_spaces = {agent: self._observation_space() for agent in self.possible_agents}
+        self.action_spaces = {agent: system.action_space() for agent in self.possible_agents}
+        size = system.observation_size * len(system.agents)
+        self.state_space = spaces.Box(0.0, 1.0, (size,), np.float32)
+
+    def _observation_space(self) -> spaces.Space[Any]:
+        own = self.system.observation_space()
+        if self.mask == "info":
+            return own
+        legal = spaces.Box(0, 1, (self.system.num_actions,), np.int8)
+        return spaces.Dict({"observation": own, "action_mask": legal})
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """Return the observation space of `agent`; always the same object."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """Return the action space of `agent`; always the same object."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Begin an episode; see `Simulator.reset` for seed and options.
+
+        Returns:
+            Observations and infos by agent.
+        """
+        self._simulator.reset(seed, options)
+        self.agents = list(self.possible_agents)
+        observations, masks = self._observe()
+        infos: dict[str, dict[str, Any]] = {agent: {} for agent in self.agents}
+        self._add_masks(infos, masks)
+        self._show()
+        return observations, infos
+
+    def step(
+        self, actions: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        """Play a round with one action per agent.
+
+        Returns:
+            Observations, rewards, terminations, truncations and infos by agent. Infos carry the agent's mask, whether
+            its action was projected to a legal one, and the round's costs.
+
+        Raises:
+            ValueError: an agent without an action, an unknown agent, or an action that is no integer in its space.
+        """
+        if not self.agents:
+            if actions:
+                raise ValueError("the episode is over, or has not begun: call reset() first")
+            return {}, {}, {}, {}, {}
+        outcome = self._simulator.step(self._joint_action(actions)[None])
+        agents = self.agents
+        observations, masks = self._observe()
+        rewards = dict(zip(agents, outcome.reward[0].tolist(), strict=True))
+        terminated = dict.fromkeys(agents, bool(outcome.terminated[0]))
+        truncated = dict.fromkeys(agents, bool(outcome.truncated[0]))
+        infos = self._infos(outcome)
+        self._add_masks(infos, masks)
+        if outcome.terminated[0] or outcome.truncated[0]:
+            self.agents = []
+        self._show()
+        return observations, rewards, terminated, truncated, infos
+
+    def _joint_action(self, actions: Mapping[str, Any]) -> np.ndarray:
+        values = []
+        for agent in self.agents:
+            if agent not in actions:
+                raise ValueError(f"{agent} has no action, every agent needs one in 0..{self.system.num_actions - 1}")
+            value = actions[agent]
+            if isinstance(value, np.ndarray) and value.shape == ():
+                value = value[()]
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+                raise ValueError(
+                    f"action of {agent} is {value!r}, must be an integer in 0..{self.system.num_actions - 1}"
+                )
+            values.append(value)
+        if len(actions) != len(values):
+            raise unknown_name("agent", next(name for name in actions if name not in self.agents), self.agents)
+        return np.array(values, dtype=np.int64)
+
+    def _observe(self) -> tuple[dict[str, Any], np.ndarray]:
+        rows, masks = self._simulator.observations()[0], self._simulator.masks()[0]
+        if self.mask == "info":
+            return dict(zip(self.possible_agents, rows, strict=True)), masks
+        pairs = zip(self.possible_agents, rows, masks, strict=True)
+        return {agent: {"observation": row, "action_mask": legal} for agent, row, legal in pairs}, masks
+
+    def _add_masks(self, infos: dict[str, dict[str, Any]], masks: np.ndarray) -> None:
+        if self.mask == "info":
+            for info, legal in zip(infos.values(), masks, strict=True):
+                info["action_mask"] = legal
+
+    def _infos(self, outcome: Outcome) -> dict[str, dict[str, Any]]:
+        shared, own = self.system.report(outcome.cost)
+        common = {name: value[0].item() for name, value in shared.items()}
+        columns = {name: value[0].tolist() for name, value in {**own, "projected": outcome.projected}.items()}
+        rows = zip(*columns.values(), strict=True)
+        return {
+            agent: {**common, **dict(zip(columns, row, strict=True))}
+            for agent, row in zip(self.agents, rows, strict=True)
+        }
+
+    def action_masks(self) -> dict[str, np.ndarray]:
+        """Return the legal actions of every agent as int8."""
+        return dict(zip(self.possible_agents, self._simulator.masks()[0], strict=True))
+
+    def state(self) -> np.ndarray:
+        """Return all observations as one flat vector, for centralised training."""
+        return np.asarray(self._simulator.observations()[0].reshape(-1))
+
+    def render(self) -> np.ndarray | None:
+        """Return an RGB array of the last round (`rgb_array`), or show it (`human`)."""
+        return self._renderer.render(self._scene())
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self.render()
+
+    def _scene(self) -> Any:
+        if self._simulator.shown is None:
+            raise ValueError("nothing to render: call reset() first")
+        state, decision = self._simulator.shown
+        return self.system.scene(take(state, 0), take(decision, 0))
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        self._renderer.close()

@@ -1,0 +1,133 @@
+"""Pictures of a round: the map with its links, bars for loads and budgets. matplotlib is imported on first use."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .checks import unknown_name
+from .system import Scene
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MODES = ("human", "rgb_array")
+
+
+def channel_colours(count: int) -> np.ndarray:
+    """Return `count` distinct RGBA colours: a qualitative palette, or hues around the circle for more than 20."""
+    from matplotlib import colormaps
+
+    if count <= 20:
+        palette = colormaps["tab10" if count <= 10 else "tab20"]
+        return palette(np.arange(count))
+    return colormaps["hsv"](np.linspace(0.0, 1.0, count, endpoint=False))
+
+
+def draw_map(axes: "Axes", scene: Scene) -> None:
+    """Draw clients, servers and the links between them, coloured by channel."""
+    colours = channel_colours(scene.num_colours)
+    for client, link, colour in zip(scene.clients, scene.link, scene.colour, strict=True):
+        if link >= 0:
+            axes.plot(*np.stack([client, scene.servers[link]]).T, color=colours[colour], linewidth=1.6, zorder=1)
+    served = scene.link >= 0
+    x, y = scene.clients[served].T
+    axes.scatter(x, y, s=42, c=colours[scene.colour[served]], edgecolors="black", zorder=3)
+    if (~served).any():
+        x, y = scene.clients[~served].T
+        axes.scatter(x, y, s=42, c="white", edgecolors="grey", marker="X", zorder=3)
+    x, y = scene.servers.T
+    axes.scatter(x, y, s=150, c="black", marker="^", zorder=4, clip_on=False)
+    for index, (x, y) in enumerate(scene.clients):
+        axes.annotate(str(index), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7, zorder=5)
+    for index, (x, y) in enumerate(scene.servers):
+        axes.annotate(f"server {index}", (x, y), xytext=(0, -14), textcoords="offset points", ha="center", fontsize=8)
+    margin = 0.13 * scene.side
+    axes.set(xlim=(-margin, scene.side + margin), ylim=(-margin, scene.side + margin), aspect="equal")
+    axes.set_xlabel("x in m")
+    axes.set_ylabel("y in m")
+    axes.set_title(scene.title)
+
+
+def draw_bars(axes: "Axes", title: str, values: np.ndarray, colours: Any, limit: float) -> None:
+    """Draw one bar per value."""
+    axes.bar(np.arange(len(values)), values, color=colours)
+    axes.set_title(title, fontsize=9)
+    axes.set_ylim(0.0, limit)
+    axes.set_xticks(np.arange(len(values)))
+    axes.tick_params(labelsize=7)
+
+
+def draw_scene(figure: "Figure", scene: Scene) -> None:
+    """Draw the map on the left, loads and budgets on the right."""
+    bars = len(scene.loads) + len(scene.budgets)
+    grid = figure.add_gridspec(bars, 2, width_ratios=(1.9, 1.0))
+    draw_map(figure.add_subplot(grid[:, 0]), scene)
+    for row, (name, values) in enumerate(scene.loads.items()):
+        coloured = len(values) == scene.num_colours
+        colours = channel_colours(scene.num_colours) if coloured else "dimgrey"
+        draw_bars(figure.add_subplot(grid[row, 1]), name, values, colours, max(1.0, float(values.max())) * 1.1)
+    for row, (name, values) in enumerate(scene.budgets.items(), start=len(scene.loads)):
+        draw_bars(figure.add_subplot(grid[row, 1]), f"{name} used, share of budget", values, "tab:red", 1.0)
+
+
+def to_array(scene: Scene) -> np.ndarray:
+    """Return the picture of `scene` as a fresh `(height, width, 3)` uint8 array."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 5.6), dpi=90, layout="constrained")
+    canvas: Any = FigureCanvasAgg(figure)
+    draw_scene(figure, scene)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+class Renderer:
+    """Renders scenes in one mode; "human" keeps a window, where there is a screen."""
+
+    def __init__(self, mode: str | None) -> None:
+        """Check the mode: None, "human" or "rgb_array"."""
+        if mode is not None and mode not in MODES:
+            raise unknown_name("render_mode", str(mode), MODES)
+        self.mode = mode
+        self._window: Any = None
+
+    def render(self, scene: Scene) -> np.ndarray | None:
+        """Return the picture (`rgb_array`) or show it and return None (`human`).
+
+        Raises:
+            ValueError: the environment was made without a render mode.
+        """
+        if self.mode is None:
+            raise ValueError("render_mode is None: make the environment with render_mode='rgb_array' or 'human'")
+        picture = to_array(scene)
+        if self.mode == "rgb_array":
+            return picture
+        self._show(picture)
+        return None
+
+    def _show(self, picture: np.ndarray) -> None:
+        from matplotlib import pyplot
+
+        if self._window is None:
+            figure, axes = pyplot.subplots(figsize=(9.0, 5.6), layout="constrained")
+            axes.set_axis_off()
+            self._window = figure, axes.imshow(picture)
+            figure.show(warn=False)
+        figure, image = self._window
+        image.set_data(picture)
+        figure.canvas.draw_idle()
+        figure.canvas.flush_events()
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._window is not None:
+            from matplotlib import pyplot
+
+            pyplot.close(self._window[0])
+            self._window = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the window behind when an environment is pickled."""
+        return {"mode": self.mode, "_window": None}

@@ -1,0 +1,230 @@
+"""What a system is: parameters, fields, and the pure methods that every environment and every solver calls."""
+
+import dataclasses
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
+
+import numpy as np
+from gymnasium import spaces
+
+from ..twin.arrays import Array
+from .checks import check_number, unknown_name
+from .fields import Field, Normaliser
+
+
+def parameter(
+    default: Any,
+    *,
+    doc: str,
+    symbol: str = "",
+    unit: str = "",
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    infinite: bool = False,
+    per: str | None = None,
+) -> Any:
+    """Declare a field of a `Params` dataclass: symbol, unit, meaning and limits.
+
+    Args:
+        default: the paper's value.
+        doc: what it is.
+        symbol: the paper's symbol.
+        unit: SI unit, or the unit that the name ends with.
+        at_least: smallest value allowed.
+        above: limit that the value must exceed.
+        infinite: whether +inf is allowed.
+        per: name of the parameter that counts the nodes; the value may then be a tuple with one number per node.
+    """
+    limits = {"at_least": at_least, "above": above, "infinite": infinite, "per": per}
+    return dataclasses.field(default=default, metadata={"symbol": symbol, "unit": unit, "doc": doc, **limits})
+
+
+@dataclasses.dataclass(frozen=True)
+class Params:
+    """Parameters that every system has; a system's own dataclass adds the paper's."""
+
+    max_cycles: int = parameter(25, symbol="R", at_least=1, doc="rounds of an episode")
+    dtype: Literal["float64", "float32"] = parameter(
+        "float64", doc="floating type of everything that is drawn and computed"
+    )
+
+    def __post_init__(self) -> None:
+        """Reject values outside their declared limits; the message names value, limit, node and unit."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is Literal:
+                if value not in get_args(field.type):
+                    raise unknown_name(f"value of {field.name}", str(value), map(str, get_args(field.type)))
+            elif field.type is bool:
+                if not isinstance(value, bool):
+                    raise ValueError(f"{field.name} is {value!r}, must be True or False")
+            else:
+                self._check_numbers(field, value)
+
+    def _check_numbers(self, field: dataclasses.Field[Any], value: Any) -> None:
+        counter = field.metadata["per"]
+        if not isinstance(value, tuple):
+            return check_number(field, value, field.name)
+        if counter is None:
+            raise ValueError(f"{field.name} is {value!r}, must be one number")
+        if len(value) != getattr(self, counter):
+            raise ValueError(f"{field.name} has {len(value)} values, must have {counter} = {getattr(self, counter)}")
+        node = counter.removeprefix("num_").removesuffix("s")
+        for index, number in enumerate(value):
+            check_number(field, number, f"{field.name} of {node}_{index}")
+        return None
+
+    @classmethod
+    def create(cls, values: Mapping[str, Any]) -> Self:
+        """Build the parameters from names and values; lists become tuples.
+
+        Raises:
+            ValueError: unknown name (the nearest is named), wrong type, or a value outside its limits.
+        """
+        valid = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in valid:
+                raise unknown_name("parameter", name, valid)
+        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**frozen)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """What a picture of one round shows; `rendering.draw` turns it into a map with its bars.
+
+    Positions are `(…, 2)` in m; `link` is the server of each client (-1: none) and `colour` the channel; `loads` and
+    `budgets` are named bars, budgets as used shares in [0, 1].
+    """
+
+    title: str
+    side: float
+    clients: np.ndarray
+    servers: np.ndarray
+    link: np.ndarray
+    colour: np.ndarray
+    num_colours: int
+    loads: Mapping[str, np.ndarray]
+    budgets: Mapping[str, np.ndarray]
+
+
+class System(ABC):
+    """A system: pure, batched methods from one frozen `Params`; environments, solvers and figures call only these.
+
+    Shapes carry any leading batch axes `...`; N is the number of agents. Arrays may be NumPy or torch.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    params_type: ClassVar[type[Params]]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    agents: tuple[str, ...]
+    num_actions: int
+    observation_fields: tuple[Field, ...]
+    turns: bool
+    """Whether agents decide one after the other inside a round."""
+
+    def __init__(self, params: Params) -> None:
+        """Keep the parameters; a subclass derives its constants here."""
+        self.params = params
+
+    @functools.cached_property
+    def normaliser(self) -> Normaliser:
+        """What turns raw observations into numbers in [0, 1], by the fields' formulas."""
+        return Normaliser(self.observation_fields)
+
+    @property
+    def observation_size(self) -> int:
+        """Length of an agent's flat observation."""
+        return self.normaliser.size
+
+    def observation_space(self) -> spaces.Box:
+        """Return an agent's observation space: a flat box in [0, 1]."""
+        return spaces.Box(0.0, 1.0, (self.observation_size,), np.float32)
+
+    def action_space(self) -> spaces.Discrete[Any]:
+        """Return an agent's action space."""
+        return spaces.Discrete(self.num_actions)
+
+    @abstractmethod
+    def draw(self, rng: Any, batch: tuple[int, ...] = ()) -> Any:
+        """Draw what chance decides in one round, with leading axes `batch`."""
+
+    @abstractmethod
+    def check_draw(self, draw: Any) -> None:
+        """Raise `ValueError` where a draw that was handed in has a wrong shape, a NaN or a value out of range."""
+
+    @abstractmethod
+    def draw_batch(self, draw: Any) -> tuple[int, ...]:
+        """Return the leading axes of a draw."""
+
+    @abstractmethod
+    def start(self, draw: Any) -> Any:
+        """Return the state of an episode's first round."""
+
+    @abstractmethod
+    def believed(self, state: Any) -> Any:
+        """Return the state as the twin sees it: with the estimation error that the parameters state."""
+
+    @abstractmethod
+    def undecided(self, state: Any) -> Any:
+        """Return the decision in which no agent has decided yet."""
+
+    @abstractmethod
+    def turn_order(self, state: Any) -> Array:
+        """Return the order `(..., N)` in which agents decide inside a round."""
+
+    @abstractmethod
+    def mask(self, state: Any, partial: Any) -> Array:
+        """Return the legal actions `(..., N, num_actions)` as int8, given what was decided so far in the round."""
+
+    @abstractmethod
+    def decide(self, state: Any, actions: Array) -> Any:
+        """Turn joint actions `(..., N)` into a decision; an illegal choice becomes the nearest legal one."""
+
+    @abstractmethod
+    def decide_turn(self, state: Any, partial: Any, agent: Array, action: Array) -> Any:
+        """Add the action `(...)` of the agent `(...)` to the decision made so far."""
+
+    @abstractmethod
+    def actions_of(self, decision: Any) -> Array:
+        """Return the actions `(..., N)` that lead to `decision`, the inverse of `decide`."""
+
+    @abstractmethod
+    def cost(self, state: Any, decision: Any, *, validate: bool = True) -> Any:
+        """Return the named costs of the round."""
+
+    @abstractmethod
+    def conflicts(self, decision: Any) -> Array:
+        """Return how many agents `(...)` share what only one may have."""
+
+    @abstractmethod
+    def predict(self, state: Any, decision: Any) -> Array:
+        """Return the learning progress that the paper's model predicts."""
+
+    @abstractmethod
+    def reward(self, state: Any, cost: Any, progress: Array) -> Array:
+        """Return the rewards `(..., N)` of a round that cost `cost` and led to `state`."""
+
+    @abstractmethod
+    def observe(self, state: Any, partial: Any, agent: Array | None = None) -> Array:
+        """Return normalised observations `(..., N, size)`, or `(..., size)` of one agent `(...)`."""
+
+    @abstractmethod
+    def advance(self, state: Any, decision: Any, draw: Any, cost: Any | None = None) -> Any:
+        """Return the state of the next round; `cost` spares computing it again."""
+
+    @abstractmethod
+    def ended(self, state: Any) -> tuple[Array, Array]:
+        """Return (terminated, truncated), each `(...)` booleans."""
+
+    @abstractmethod
+    def report(self, cost: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the costs that infos carry: shared ones `(...)` and per-agent ones `(..., N)`."""
+
+    @abstractmethod
+    def scene(self, state: Any, decision: Any, title: str = "") -> Scene:
+        """Return what a picture of this round shows (unbatched state)."""

@@ -1,0 +1,117 @@
+"""Compare methods on the same twins: `python evaluate.py association --methods swap_matching greedy`."""
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from fedtwin.envs import SYSTEMS
+from fedtwin.envs.checks import unknown_name
+from fedtwin.evaluation.plan import Options, Plan, experiment_names, make_plan, read_experiment
+from fedtwin.evaluation.report import format_ratio, write_report
+from fedtwin.evaluation.runner import run
+from fedtwin.evaluation.statistics import summarise
+from fedtwin.evaluation.store import Store
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def argument(field: dataclasses.Field[Any], default: Any) -> tuple[str, Any, Any]:
+    """Turn a declared parameter into a command-line field with its help."""
+    unit = field.metadata["unit"]
+    text = field.metadata["doc"] + (f" [{unit}]" if unit else "")
+    return field.name, Annotated[field.type, tyro.conf.arg(help=text)], dataclasses.field(default=default)
+
+
+def parse(arguments: Sequence[str]) -> Plan:
+    """Read the command line; a figure's preset gives defaults that options override.
+
+    Raises:
+        ValueError: unknown system, preset, method or key, or a value out of its limits.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--figure")
+    first.add_argument("--preset")
+    known, rest = first.parse_known_args(list(arguments))
+    values = read_experiment(known.figure) if known.figure else {}
+    named = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    system = named or values.pop("system", "association")
+    values.pop("system", None)
+    preset = known.preset or values.pop("preset", None)
+    values.pop("preset", None)
+    if system not in SYSTEMS:
+        raise unknown_name("system", system, SYSTEMS)
+    kind = SYSTEMS[system]
+    if preset is not None and preset not in kind.presets:
+        raise unknown_name(f"preset of {system}", preset, kind.presets)
+    start = make_plan(system, preset, values)
+    params = dataclasses.asdict(start.build_system().params)
+    fields = [argument(field, getattr(start.options, field.name)) for field in dataclasses.fields(Options)]
+    fields += [argument(field, params[field.name]) for field in dataclasses.fields(kind.params_type)]
+    command_line = dataclasses.make_dataclass("CommandLine", fields)
+    help_text = (
+        f"Compare methods on the same twins of {system}.\n\n"
+        f"Systems: {', '.join(SYSTEMS)}. --figure takes a shipped experiment: {', '.join(experiment_names())}. "
+        f"--preset takes parameters of {system}: {', '.join(kind.presets)}."
+    )
+    parsed: Any = tyro.cli(command_line, args=rest, description=help_text, prog=f"fedtwin-evaluate {system}")
+    given = {name: value for name, value in dataclasses.asdict(parsed).items() if value != params.get(name)}
+    if "max_cycles" in given:
+        raise ValueError("max_cycles follows from --rounds here")
+    return make_plan(system, preset, {**values, **given})
+
+
+def print_table(console: Console, store: Store, plan: Plan) -> None:
+    """Print the ratios and times."""
+    table = Table(title=f"{plan.system}: ratio to {plan.reference} on the same draws")
+    for heading in ("method", "ratio", "95 %", "above 2x", "ms", "breaches"):
+        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+    for line in summarise(store.rows, plan):
+        interval = f"{format_ratio(line.ratio_low)}-{format_ratio(line.ratio_high)}"
+        shares = f"{100 * line.above_2:.2f} %", f"{line.decision_ms:.3f}"
+        table.add_row(line.method, format_ratio(line.ratio), interval, *shares, str(line.conflicts))
+    console.print(table)
+
+
+def evaluate(plan: Plan, command: str, console: Console) -> Path:
+    """Run what is missing, write the report and return its path."""
+    folder = Path(plan.options.output)
+    store = Store(folder, plan.identity())
+    every = list(plan.items())
+    missing = store.missing(every)
+    if store.dropped:
+        console.print(f"{store.path}: {store.dropped} damaged line(s) dropped, they are computed again", soft_wrap=True)
+    if len(missing) < len(every):
+        console.print(
+            f"{store.path}: {len(every) - len(missing)} of {len(every)} items are there already", soft_wrap=True
+        )
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("episodes", total=len(every), completed=len(every) - len(missing))
+        run(plan, store, lambda count: progress.advance(task, count))
+    print_table(console, store, plan)
+    return write_report(folder, store.rows, plan, command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; errors in what was asked for end with status 2 and one line."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    console = Console()
+    try:
+        page = evaluate(parse(given), shlex.join(["fedtwin-evaluate", *given]), console)
+    except ValueError as error:
+        print(f"fedtwin-evaluate: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to continue", file=sys.stderr)
+        raise SystemExit(130) from None
+    console.print(f"report: {page.resolve()}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What is to be evaluated: methods x seeds x twins on one system, read from a preset and the command line."""
+
+import dataclasses
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any, Literal
+
+from ..baselines import SOLVERS
+from ..envs import SYSTEMS, make_system
+from ..envs.checks import unknown_name
+from ..envs.system import System, parameter
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How an evaluation runs; the system's own parameters come beside it."""
+
+    methods: tuple[str, ...] = parameter((), doc="solvers to compare; empty: all of the system's baselines")
+    reference: str = parameter("", doc="method that ratios refer to; empty: swap_matching if compared, else the first")
+    seeds: tuple[int, ...] = parameter((0,), doc="seeds; each draws twins of its own")
+    twins: int = parameter(100, doc="episodes per seed, each a fresh twin")
+    rounds: int = parameter(1, doc="rounds played in every episode")
+    output: str = parameter("results", doc="folder of the results; an interrupted run in it is continued")
+    jobs: int = parameter(-1, doc="processes; -1: one per core")
+    backend: Literal["loky", "ray"] = parameter("loky", doc="joblib backend; ray for a cluster (extra 'ray')")
+    title: str = parameter("", doc="heading of the report")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One method on one episode."""
+
+    method: str
+    seed: int
+    twin: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An evaluation, complete and checked."""
+
+    system: str
+    preset: str | None
+    params: Mapping[str, Any]
+    options: Options
+
+    def __post_init__(self) -> None:
+        """Check names and numbers.
+
+        Raises:
+            ValueError: unknown system, method or parameter (the nearest is named), a number out of its limits.
+        """
+        self.build_system()
+        for method in (*self.options.methods, *([self.options.reference] if self.options.reference else [])):
+            if method not in SOLVERS[self.system]:
+                raise unknown_name(f"method of {self.system}", method, SOLVERS[self.system])
+        if self.options.reference and self.options.reference not in self.methods:
+            raise ValueError(
+                f"reference {self.options.reference!r} is not among the methods: {', '.join(self.methods)}"
+            )
+        for name in ("twins", "rounds"):
+            if getattr(self.options, name) < 1:
+                raise ValueError(f"{name} is {getattr(self.options, name)}, must be at least 1")
+        if not self.options.seeds or min(self.options.seeds) < 0:
+            raise ValueError(f"seeds are {self.options.seeds}, must be one or more integers of at least 0")
+        if len(set(self.options.seeds)) < len(self.options.seeds) or len(set(self.methods)) < len(self.methods):
+            raise ValueError("seeds and methods must not repeat")
+        if self.options.jobs == 0 or self.options.jobs < -1:
+            raise ValueError(f"jobs is {self.options.jobs}, must be -1 or at least 1")
+
+    def build_system(self) -> System:
+        """Build the system; an episode is as long as the evaluation needs."""
+        rounds = {"max_cycles": self.options.rounds}
+        return make_system(self.system, self.preset, **{**rounds, **self.params})
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods compared."""
+        return self.options.methods or tuple(SOLVERS[self.system])
+
+    @property
+    def reference(self) -> str:
+        """The method that ratios refer to."""
+        if self.options.reference:
+            return self.options.reference
+        return "swap_matching" if "swap_matching" in self.methods else self.methods[0]
+
+    def items(self) -> Iterator[Item]:
+        """Yield every piece of work."""
+        for method in self.methods:
+            for seed in self.options.seeds:
+                for twin in range(self.options.twins):
+                    yield Item(method, seed, twin)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the numbers of an item: results of equal identity can be continued and extended."""
+        values = dataclasses.asdict(self.build_system().params)
+        return {"system": self.system, "rounds": self.options.rounds, **{k: v for k, v in sorted(values.items())}}
+
+
+def experiment_names() -> list[str]:
+    """Return the names of the presets that the package ships in `experiments/`."""
+    folder = resources.files("fedtwin.experiments")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_experiment(name: str) -> dict[str, Any]:
+    """Read a shipped preset: flat keys, options and the system's parameters side by side.
+
+    Raises:
+        ValueError: no such preset; the nearest is named.
+    """
+    if name not in experiment_names():
+        raise unknown_name("figure", name, experiment_names())
+    text = resources.files("fedtwin.experiments").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def make_plan(system: str, preset: str | None, values: Mapping[str, Any]) -> Plan:
+    """Build a plan from flat values: fields of `Options` and of the system's parameters.
+
+    Raises:
+        ValueError: unknown system or key; the nearest valid name is given.
+    """
+    if system not in SYSTEMS:
+        raise unknown_name("system", system, SYSTEMS)
+    option_names = {field.name for field in dataclasses.fields(Options)}
+    param_names = {field.name for field in dataclasses.fields(SYSTEMS[system].params_type)}
+    for name in values:
+        if name not in option_names | param_names:
+            raise unknown_name("key", name, option_names | param_names)
+    frozen: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    options = Options(**{name: value for name, value in frozen.items() if name in option_names})
+    return Plan(system, preset, {k: v for k, v in frozen.items() if k in param_names}, options)

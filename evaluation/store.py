@@ -1,0 +1,118 @@
+"""Results on disk: one JSON line per item, appended as it is computed, so a kill loses at most the last line."""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .plan import Item
+
+SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts")
+"""Per item, one number per round: cost, s, J, s, clients that break C5."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one method did in one episode; every series has one number per round played."""
+
+    method: str
+    seed: int
+    twin: int
+    system_cost: list[float]
+    round_time: list[float]
+    energy: list[float]
+    decision_time: list[float]
+    conflicts: list[int]
+
+    @property
+    def item(self) -> Item:
+        """The piece of work that the row answers."""
+        return Item(self.method, self.seed, self.twin)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new content, never a part."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", suffix=".tmp") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.chmod(handle.name, 0o644)
+    os.replace(handle.name, path)
+
+
+def parse_row(line: str) -> Row | None:
+    """Return the row of a line, or None where the line is damaged: truncated, incomplete or not finite."""
+    try:
+        row = Row(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+    series = [getattr(row, name) for name in SERIES]
+    if not all(isinstance(values, list) and values and len(values) == len(series[0]) for values in series):
+        return None
+    if not all(isinstance(x, int | float) and math.isfinite(x) for values in series for x in values):
+        return None
+    return row
+
+
+class Store:
+    """The file `rows.jsonl` of one evaluation: a header that says what the numbers belong to, then rows."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        """Open or begin the file; damaged lines are dropped and counted in `dropped`.
+
+        Raises:
+            ValueError: the folder holds results of another system or of other parameters.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "rows.jsonl"
+        self.rows: dict[Item, Row] = {}
+        self.dropped = 0
+        self._header = json.dumps({"format": 1, "identity": identity}, default=str)
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n") if self.path.exists() else []
+        if lines and lines[0] != self._header:
+            self._require_same(lines[0])
+            lines = []
+            self.dropped += 1
+        ended = bool(lines) and lines[-1] == ""
+        for line in lines[1:-1] if ended else lines[1:]:
+            row = parse_row(line)
+            if row is None:
+                self.dropped += 1
+            else:
+                self.rows[row.item] = row
+        if not ended or self.dropped:
+            self._rewrite()
+
+    def _require_same(self, header: str) -> None:
+        try:
+            found = json.loads(header)["identity"]
+        except (ValueError, KeyError, TypeError):
+            return
+        wanted = json.loads(self._header)["identity"]
+        for name in sorted({*found, *wanted}):
+            if found.get(name) != wanted.get(name):
+                raise ValueError(
+                    f"{self.path} holds results for {name} = {found.get(name)}, not {wanted.get(name)}: "
+                    "choose another --output or delete the folder"
+                )
+
+    def _rewrite(self) -> None:
+        lines = [self._header, *(json.dumps(dataclasses.asdict(row)) for row in self.rows.values())]
+        write_atomically(self.path, "\n".join(lines) + "\n")
+
+    def missing(self, items: Iterable[Item]) -> list[Item]:
+        """Return the items that have no row yet."""
+        return [item for item in items if item not in self.rows]
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Append rows and force them to disk."""
+        rows = list(rows)
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows)
+            handle.flush()
+            os.fsync(handle.fileno())
+        self.rows.update({row.item: row for row in rows})

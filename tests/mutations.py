@@ -1,0 +1,122 @@
+"""Breaks the physics on purpose, one named change at a time, and checks that the tests notice every one.
+
+Run `make mutate`. Each mutation is applied to a copy of the package; a mutation that the tests survive is a failure.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+TESTS = ("tests/test_twin.py", "tests/test_association.py")
+PACKAGES = ("twin", "envs", "baselines", "tests")
+
+
+class Mutation(NamedTuple):
+    """One change: in `file`, the only occurrence of `old` becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTATIONS = (
+    Mutation("sign of path loss", "twin/radio.py", "reach ** (-slope_db / 10.0)", "reach ** (slope_db / 10.0)"),
+    Mutation("path loss in field, not power", "twin/radio.py", "(-slope_db / 10.0)", "(-slope_db / 20.0)"),
+    Mutation("dBm read as dBW", "twin/radio.py", "return 1e-3 * decibel_to_ratio", "return decibel_to_ratio"),
+    Mutation("no smallest distance", "twin/radio.py", "xp.clip(distance, min_distance, None)", "distance"),
+    Mutation("fading added to the mean", "twin/radio.py", "mean_gain[..., None] * fading", "mean_gain[..., None] + fading"),
+    Mutation("pair index transposed", "twin/radio.py", "server * channels + channel)", "channel * servers + server)"),
+    Mutation("interference includes own signal", "twin/radio.py", "& different & (channel", "& (channel"),
+    Mutation("absent clients disturb", "twin/radio.py", " & (channel >= 0)[..., None, :]", ""),
+    Mutation("interference from other channels", "twin/radio.py", "[..., :, None] == channel", "[..., :, None] != channel"),
+    Mutation(
+        "uplink sums over receivers",
+        "twin/radio.py",
+        "received, 0.0), axis=-2)\n    return sinr(signal=signal",
+        "received, 0.0), axis=-1)\n    return sinr(signal=signal",
+    ),
+    Mutation("uplink power of the receiver", "twin/radio.py", "client_power[:, None] * pair_gain", "client_power * pair_gain"),
+    Mutation(
+        "downlink power of the listener's server",
+        "twin/radio.py",
+        "serving_power[..., None, :] * pair_gain",
+        "serving_power[..., :, None] * pair_gain",
+    ),
+    Mutation("noise subtracted", "twin/radio.py", "(noise + interference)", "(interference - noise)"),
+    Mutation("rate in nats", "twin/radio.py", "xp.log1p(sinr) / math.log(2.0)", "xp.log1p(sinr)"),
+    Mutation("delay upside down", "twin/radio.py", "return bits / rate", "return rate / bits"),
+    Mutation("energy divided by power", "twin/radio.py", "return power * delay", "return delay / power"),
+    Mutation("local delay without samples", "twin/compute.py", "samples * flop_per_sample / flops", "flop_per_sample / flops"),
+    Mutation("edge load ignores samples", "twin/compute.py", "samples[..., None], 0.0)", "1.0, 0.0)"),
+    Mutation("edge delay ignores load", "twin/compute.py", "flop_per_sample * server_samples / s", "flop_per_sample / s"),
+    Mutation("mean time instead of the slowest", "twin/rounds.py", "xp.max(client_time", "xp.mean(client_time"),
+    Mutation("mean energy instead of the sum", "twin/rounds.py", "xp.sum(client_energy", "xp.mean(client_energy"),
+    Mutation("weights exchanged", "twin/rounds.py", "time_weight * round_time + energy_weight * energy", "energy_weight * round_time + time_weight * energy"),
+    Mutation("squared distance", "twin/geometry.py", "xp.sqrt(xp.sum(offset * offset, axis=-1))", "xp.sum(offset * offset, axis=-1)"),
+    Mutation("servers on the diagonal", "twin/geometry.py", "[1.0, 0.0], [0.0, 1.0]]", "[0.5, 0.5], [0.2, 0.2]]"),
+    Mutation("gradients as large as features", "envs/association.py", "samples * p.gradient_bits", "samples * p.feature_bits"),
+    Mutation("downlink uses the uplink's gain", "envs/association.py", "gain=state.downlink_gain, server=server", "gain=state.uplink_gain, server=server"),
+    Mutation("edge delay of another server", "envs/association.py", "xp.take_along_axis(per_server, at,", "xp.take_along_axis(per_server, at * 0,"),
+    Mutation("head delay forgotten", "envs/association.py", "client_time = parts[0] + parts[1]", "client_time = parts[1]"),
+    Mutation("head energy forgotten", "envs/association.py", "served(c.local_energy + uplink_energy", "served(uplink_energy"),
+    Mutation("budget counts the last round only", "envs/association.py", "energy_used=state.energy_used + cost", "energy_used=cost"),
+    Mutation("time counts energy", "envs/association.py", "state.time_used + cost.round_time", "state.time_used + cost.energy"),
+    Mutation("action order exchanged", "envs/association.py", "server = xp.where(state.active, actions // self", "server = xp.where(state.active, actions % self"),
+    Mutation("strongest client first", "envs/association.py", "xp.argsort(xp.max(state.mean_gain", "xp.argsort(-xp.max(state.mean_gain"),
+    Mutation("mask inverted", "envs/association.py", "free = self.pair_clients(partial) == 0", "free = self.pair_clients(partial) > 0"),
+    Mutation("spent clients stay active", "envs/association.py", "return self.energy_used <= self", "return self.energy_used * 0 <= self"),
+    Mutation("reward after the time is spent", "envs/association.py", "earns = state.active & (state.time_used <=", "earns = state.active & (state.time_used * 0 <="),
+    Mutation("rho without its margin", "envs/association.py", "shared = 1.05 / self", "shared = 1.0 / self"),
+    Mutation("twin error in nepers", "envs/association.py", "radio.decibel_to_ratio(state.estimate_error", "2.718281828 ** (state.estimate_error"),
+    Mutation("fading not averaged", "envs/randomness.py", "/ np.dtype(dtype).type(blocks)", "/ 1"),
+    Mutation("round does not move the generator", "envs/randomness.py", "0, 0, cycle, stream", "0, 0, 0, stream"),
+)  # fmt: skip
+
+
+def survives(mutation: Mutation) -> bool:
+    """Apply the mutation to a copy and run the tests; true if they pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "fedtwin"
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        target = copy / mutation.file
+        text = target.read_text()
+        if text.count(mutation.old) != 1:
+            raise ValueError(
+                f"{mutation.name}: {mutation.old!r} stands {text.count(mutation.old)} times in {mutation.file}"
+            )
+        target.write_text(text.replace(mutation.old, mutation.new))
+        environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        probe = "import fedtwin.twin.radio as r, sys; sys.exit(not r.__file__.startswith(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", probe, folder], check=True, env=environment, cwd=folder)
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS]
+        done = subprocess.run(command, env=environment, cwd=copy, capture_output=True, text=True)
+        if done.returncode not in (0, 1):
+            raise RuntimeError(f"{mutation.name}: the tests did not run\n{done.stdout[-2000:]}")
+        return done.returncode == 0
+
+
+def main() -> None:
+    """Run every mutation; end with status 1 if one survives."""
+    unharmed = Mutation("nothing", "twin/radio.py", '"""The radio link', '"""The radio link')
+    if not survives(unharmed):
+        raise SystemExit("the tests fail without any mutation")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        survived = []
+        for mutation, alive in zip(MUTATIONS, pool.map(survives, MUTATIONS), strict=True):
+            print(f"{'SURVIVED' if alive else 'killed'}: {mutation.name}", flush=True)
+            survived += [mutation.name] * alive
+    print(f"{len(MUTATIONS) - len(survived)} of {len(MUTATIONS)} mutations killed")
+    raise SystemExit(bool(survived))
+
+
+if __name__ == "__main__":
+    main()

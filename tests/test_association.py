@@ -1,0 +1,520 @@
+"""The association system: cost against the oracle, what may be decided, what is seen, what a round leaves behind."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fedtwin.baselines import SOLVERS
+from fedtwin.envs import make_system
+from fedtwin.envs.association import AssociationSystem, Cost, Decision, Draw, State
+from fedtwin.envs.randomness import RoundGenerator, generator
+from fedtwin.envs.trees import stack, take, tree_map
+from oracle import association_cost
+
+UNEQUAL = {
+    "num_clients": 7,
+    "num_servers": 3,
+    "num_channels": 4,
+    "samples": (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0),
+    "client_power_dbm": (20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 26.0),
+    "server_power_dbm": (30.0, 33.0, 36.0),
+    "client_flops": (1e12, 2e12, 3e12, 4e12, 5e12, 6e12, 7e12),
+    "server_flops": (1e13, 2e13, 3e13),
+    "head_flop": 3e10,
+    "head_energy": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+    "gradient_bits": 2e7,
+    "time_weight": 0.7,
+    "energy_weight": 1.9,
+    "reciprocal": False,
+}
+
+
+def build(**params: Any) -> AssociationSystem:
+    system = make_system("association", **params)
+    assert isinstance(system, AssociationSystem)
+    return system
+
+
+def random_decision(system: AssociationSystem, rng: np.random.Generator, batch: tuple[int, ...]) -> Decision:
+    """Clashing as they come, a fifth of the clients absent."""
+    shape = (*batch, system.params.num_clients)
+    absent = rng.random(shape) < 0.2
+    server = np.where(absent, -1, rng.integers(system.params.num_servers, size=shape))
+    return Decision(server, np.where(absent, -1, rng.integers(system.params.num_channels, size=shape)))
+
+
+def twins(system: AssociationSystem, count: int, seed: int = 0) -> tuple[State, Decision]:
+    rng = generator(seed, 0, 0)
+    return system.start(system.draw(rng, (count,))), random_decision(system, rng, (count,))
+
+
+def assert_trees_close(a: Any, b: Any, rtol: float) -> None:
+    for field in dataclasses.fields(a):
+        left, right = np.asarray(getattr(a, field.name)), np.asarray(getattr(b, field.name))
+        np.testing.assert_allclose(left, right, rtol=rtol, err_msg=field.name)
+
+
+@pytest.mark.parametrize("params", [{}, UNEQUAL, {"preset": "compressed", "num_servers": 5}])
+def test_cost_equals_the_oracle(params: dict[str, Any]) -> None:
+    system = build(**params)
+    state, decision = twins(system, 400)
+    cost = system.cost(state, decision)
+    for twin in range(400):
+        expected = association_cost(
+            system.params,
+            state.uplink_gain[twin].tolist(),
+            state.downlink_gain[twin].tolist(),
+            decision.server[twin].tolist(),
+            decision.channel[twin].tolist(),
+        )
+        for name, value in expected.items():
+            np.testing.assert_allclose(getattr(cost, name)[twin], value, rtol=1e-9, atol=0, err_msg=f"{name} {twin}")
+
+
+@pytest.mark.parametrize("params", [{}, UNEQUAL])
+def test_cost_of_a_batch_is_the_batch_of_costs(params: dict[str, Any]) -> None:
+    system = build(**params)
+    state, decision = twins(system, 24)
+    cost = system.cost(state, decision)
+    single = stack([system.cost(take(state, i), take(decision, i)) for i in range(24)])
+    assert_trees_close(cost, single, rtol=0)
+    folded = tree_map(lambda array: array.reshape(4, 6, *array.shape[1:]), state)
+    nested = system.cost(folded, Decision(decision.server.reshape(4, 6, -1), decision.channel.reshape(4, 6, -1)))
+    assert nested.system_cost.shape == (4, 6)
+    np.testing.assert_array_equal(nested.client_time.reshape(24, -1), cost.client_time)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_torch_equals_numpy(dtype: str) -> None:
+    system = build(**UNEQUAL)
+    state, decision = twins(system, 50)
+    cost = system.cost(state, decision)
+    kind = getattr(torch, dtype)
+
+    def to_torch(array: Any) -> torch.Tensor:
+        tensor = torch.from_numpy(np.array(array))
+        return tensor.to(kind) if tensor.is_floating_point() else tensor
+
+    tensors = system.cost(tree_map(to_torch, state), tree_map(to_torch, decision))
+    assert tensors.system_cost.dtype == kind
+    assert_trees_close(tensors, cost, rtol=1e-9 if dtype == "float64" else 2e-5)
+
+
+def test_an_episode_in_torch_equals_numpy() -> None:
+    system = build(
+        decisions="sequential", num_clients=5, energy_budget_low=300.0, energy_budget_high=900.0, max_cycles=4
+    )
+    rng, numbers = RoundGenerator(), generator(3, 0, 0, 1)
+    draws = [system.draw(rng.at(5, 0, cycle), (3,)) for cycle in range(5)]
+    state = system.start(draws[0])
+    mirror = system.start(tree_map(torch.from_numpy, draws[0]))
+    for draw in draws[1:]:
+        actions = numbers.integers(system.num_actions, size=(3, 5))
+        partial = system.decide(state, actions)
+        twin = system.decide(mirror, torch.from_numpy(actions))
+        np.testing.assert_array_equal(partial.server, twin.server.numpy())
+        np.testing.assert_array_equal(system.mask(state, partial), system.mask(mirror, twin).numpy())
+        np.testing.assert_allclose(system.observe(state, partial), system.observe(mirror, twin).numpy(), atol=1e-6)
+        cost, other = system.cost(state, partial), system.cost(mirror, twin)
+        state = system.advance(state, partial, draw, cost)
+        mirror = system.advance(mirror, twin, tree_map(torch.from_numpy, draw), other)
+        np.testing.assert_allclose(
+            system.reward(state, cost, system.predict(state, partial)),
+            system.reward(mirror, other, system.predict(mirror, twin)).numpy(),
+            rtol=1e-9,
+        )
+        for ours, theirs in zip(system.ended(state), system.ended(mirror), strict=True):
+            np.testing.assert_array_equal(ours, theirs.numpy())
+    assert_trees_close(state, mirror, rtol=1e-9)
+
+
+def test_float32_stays_float32() -> None:
+    system = build(dtype="float32", twin_error_db=1.0, reciprocal=False)
+    state, decision = twins(system, 2)
+    moved = system.advance(system.believed(state), decision, system.draw(generator(0, 0, 1), (2,)))
+    for tree in (system.cost(state, decision), moved):
+        kinds = {str(getattr(tree, field.name).dtype) for field in dataclasses.fields(tree)}
+        assert kinds <= {"float32", "int64"}
+    exact = build(twin_error_db=1.0, reciprocal=False)
+    wide = tree_map(lambda array: array.astype(np.float64) if array.dtype == np.float32 else array, state)
+    np.testing.assert_allclose(
+        system.cost(state, decision).system_cost, exact.cost(wide, decision).system_cost, rtol=1e-5
+    )
+
+
+# Draws and the twin's error.
+
+
+def test_draw_has_the_stated_distributions() -> None:
+    system = build(reciprocal=False)
+    draw = system.draw(generator(1, 0, 0), (400,))
+    assert draw.uplink_fading.mean() == pytest.approx(1.0, abs=0.01)
+    assert draw.uplink_fading.var() == pytest.approx(1.0, abs=0.03)
+    assert abs(np.corrcoef(draw.uplink_fading.ravel(), draw.downlink_fading.ravel())[0, 1]) < 0.01
+    assert draw.position.min() >= 0
+    assert draw.position.max() <= 600
+    assert draw.position.mean() == pytest.approx(300, abs=5)
+    averaged = build(coherence_blocks=16).draw(generator(1, 0, 0), (400,))
+    assert averaged.uplink_fading.mean() == pytest.approx(1.0, abs=0.01)
+    assert averaged.uplink_fading.var() == pytest.approx(1 / 16, rel=0.05)
+    assert averaged.downlink_fading is averaged.uplink_fading
+
+
+def test_torch_draw_has_the_same_distributions_and_shapes() -> None:
+    for params in ({}, {"coherence_blocks": 4, "reciprocal": False, "twin_error_db": 2.0}):
+        system = build(**params)
+        rng = torch.Generator().manual_seed(0)
+        draw = system.draw(rng, (200,))
+        expected = system.draw(generator(0, 0, 0), (200,))
+        for field in dataclasses.fields(Draw):
+            assert tuple(getattr(draw, field.name).shape) == getattr(expected, field.name).shape
+        system.check_draw(draw)
+        assert float(draw.uplink_fading.mean()) == pytest.approx(1.0, abs=0.02)
+        assert float(draw.uplink_fading.var()) == pytest.approx(1 / system.params.coherence_blocks, abs=0.03)
+
+
+def test_reused_generator_equals_a_fresh_one() -> None:
+    rng = RoundGenerator()
+    rng.at(9, 9, 9).random(7)
+    for place in ((1, 2, 3, 0), (1, 2, 3, 4), (2**40, 5, 1, 0)):
+        np.testing.assert_array_equal(rng.at(*place).random(5), generator(*place).random(5))
+    values = {generator(*place).random() for place in ((1, 2, 3), (2, 1, 3), (1, 3, 2), (3, 2, 1), (1, 2, 4))}
+    assert len(values) == 5
+
+
+@pytest.mark.parametrize(
+    ("source", "shape"), [("fading", (16, 4, 10)), ("shadowing", (16, 4, 1)), ("path_loss", (1, 4, 1))]
+)
+def test_twin_error_is_off_by_the_stated_decibels(source: str, shape: tuple[int, ...]) -> None:
+    system = build(twin_error_db=3.0, twin_error_source=source)
+    state = system.start(system.draw(generator(0, 0, 0), (2000,)))
+    seen = system.believed(state)
+    error = 10 * np.log10(seen.uplink_gain / state.uplink_gain)
+    assert error.std() == pytest.approx(3.0, rel=0.05)
+    assert state.estimate_error.shape[1:] == shape
+    constant_axes = tuple(axis + 1 for axis, size in enumerate(shape) if size == 1)
+    if constant_axes:
+        assert np.ptp(error, axis=constant_axes).max() < 1e-9
+    expected = source != "fading"
+    assert bool((seen.mean_gain != state.mean_gain).all()) is expected
+    np.testing.assert_allclose(seen.downlink_gain, seen.uplink_gain)
+
+
+def test_error_does_not_change_the_network() -> None:
+    exact, off = build(), build(twin_error_db=6.0)
+    a, b = exact.start(exact.draw(generator(4, 0, 0))), off.start(off.draw(generator(4, 0, 0)))
+    np.testing.assert_array_equal(a.uplink_gain, b.uplink_gain)
+    assert exact.believed(a) is a
+    decision = exact.random_feasible(generator(0, 0, 0))
+    assert float(exact.cost(a, decision).system_cost) == float(off.cost(b, decision).system_cost)
+
+
+# What an episode does to the network.
+
+
+@pytest.mark.parametrize("positions", ["episode", "round", "fixed"])
+def test_positions_change_when_they_should(positions: str) -> None:
+    system = build(positions=positions, twin_error_db=1.0, twin_error_source="shadowing")
+    first, second = (system.draw(generator(0, 0, cycle)) for cycle in range(2))
+    state = system.start(first)
+    moved = system.advance(state, system.random_feasible(generator(1, 0, 0)), second)
+    assert np.array_equal(moved.position, state.position) == (positions != "round")
+    assert np.array_equal(moved.estimate_error, state.estimate_error) == (positions != "round")
+    assert not np.array_equal(moved.uplink_gain, state.uplink_gain)
+    np.testing.assert_allclose(moved.uplink_gain, moved.mean_gain[..., None] * second.uplink_fading)
+    other = system.start(system.draw(generator(1, 0, 0)))
+    assert np.array_equal(other.position, state.position) == (positions == "fixed")
+
+
+def test_advance_remembers_the_round() -> None:
+    system = build(num_clients=4, num_servers=2, num_channels=3)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    decision = Decision(np.array([0, 1, 1, -1]), np.array([2, 0, 2, -1]))
+    cost = system.cost(state, decision)
+    after = system.advance(state, decision, system.draw(generator(0, 0, 1)))
+    np.testing.assert_array_equal(after.server_clients, [1, 2])
+    np.testing.assert_array_equal(after.channel_clients, [1, 0, 2])
+    np.testing.assert_array_equal(after.energy_used, cost.client_energy)
+    assert after.time_used == cost.round_time
+    assert after.cycle == 1
+    again = system.advance(after, decision, system.draw(generator(0, 0, 2)))
+    np.testing.assert_allclose(again.energy_used, cost.client_energy + system.cost(after, decision).client_energy)
+    for name in ("uplink_rate", "downlink_rate", "uplink_delay", "downlink_delay", "edge_delay"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(cost, name))
+
+
+def test_budgets_take_clients_out_and_end_the_episode() -> None:
+    system = build(num_clients=3, energy_budget_low=100.0, energy_budget_high=100.0, time_budget=1e4, max_cycles=9)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    state = dataclasses.replace(state, energy_used=np.array([100.0, 100.1, 0.0]))
+    np.testing.assert_array_equal(state.active, [True, False, True])
+    decision = system.decide(state, np.array([3, 5, 7]))
+    np.testing.assert_array_equal(decision.server, [0, -1, 0])
+    np.testing.assert_array_equal(decision.channel, [3, -1, 7])
+    mask = system.mask(state, system.undecided(state))
+    assert mask.dtype == np.int8
+    np.testing.assert_array_equal(mask.sum(axis=-1), [40, 1, 40])
+    assert mask[1, 0] == 1
+    ends = {
+        "nothing": ({}, (False, False)),
+        "time": ({"time_used": np.array(1.1e4)}, (True, False)),
+        "energy": ({"energy_used": np.full(3, 101.0)}, (True, False)),
+        "cycles": ({"cycle": np.array(9)}, (False, True)),
+        "both": ({"cycle": np.array(9), "time_used": np.array(1.1e4)}, (True, False)),
+    }
+    for label, (changes, expected) in ends.items():
+        found = system.ended(dataclasses.replace(state, **changes))
+        assert tuple(map(bool, found)) == expected, label
+
+
+def test_heterogeneous_preset_takes_out_10_to_60_percent() -> None:
+    system = build(preset="heterogeneous")
+    rng, count = RoundGenerator(), 40
+    state = system.start(system.draw(rng.at(0, 0, 0), (count,)))
+    for cycle in range(25):
+        decision = SOLVERS["association"]["greedy_weakest"](system, state)
+        state = system.advance(state, decision, system.draw(rng.at(0, 0, cycle + 1), (count,)))
+    assert 0.1 < 1 - state.active.mean() < 0.6
+
+
+# Rewards.
+
+
+def test_paper_reward_is_eq_20() -> None:
+    system = build(preset="paper", energy_budget_low=100.0, energy_budget_high=100.0, time_budget=50.0)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    cost = system.cost(state, system.random_feasible(generator(0, 0, 0)))
+    spent = np.zeros(16)
+    spent[3] = 100.5
+    state = dataclasses.replace(state, energy_used=spent, time_used=np.array(50.0))
+    reward = system.reward(state, cost, np.array(0.0))
+    expected = 1.05 / system.reference_cost + 1.0 / float(cost.system_cost)
+    np.testing.assert_allclose(np.delete(reward, 3), expected)
+    assert reward[3] == 0.0
+    late = system.reward(dataclasses.replace(state, time_used=np.array(50.1)), cost, np.array(0.0))
+    np.testing.assert_array_equal(late, np.zeros(16))
+
+
+def test_inverse_cost_reward_is_normalised() -> None:
+    system = build()
+    state = system.start(system.draw(generator(0, 0, 0)))
+    cost = system.cost(state, system.random_feasible(generator(0, 0, 0)))
+    reward = system.reward(state, cost, np.array(0.0))
+    np.testing.assert_allclose(reward, system.reference_cost / float(cost.system_cost))
+
+
+@pytest.mark.parametrize("preset", ["paper", "compressed"])
+def test_stored_reference_cost_is_the_lowest_of_256_random_rounds(preset: str) -> None:
+    stored = build(preset=preset)
+    assert stored.params.reference_cost > 0
+    computed = build(preset=preset, reference_cost=0.0)
+    assert stored.reference_cost == pytest.approx(computed.reference_cost, rel=1e-12)
+
+
+def test_predicted_progress_counts_the_samples_of_those_who_take_part() -> None:
+    system = build(**UNEQUAL)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    decision = Decision(np.array([0, -1, 1, 2, -1, 0, 0]), np.array([0, -1, 1, 2, -1, 0, 0]))
+    assert system.predict(state, decision) == 10 + 30 + 40 + 60 + 70
+
+
+# Decisions.
+
+
+def test_actions_and_decisions_are_inverse() -> None:
+    system = build()
+    state = system.start(system.draw(generator(0, 0, 0), (3,)))
+    actions = generator(1, 0, 0).integers(40, size=(3, 16))
+    decision = system.decide(state, actions)
+    np.testing.assert_array_equal(decision.server, actions // 10)
+    np.testing.assert_array_equal(decision.channel, actions % 10)
+    np.testing.assert_array_equal(system.actions_of(decision), actions)
+
+
+def test_sequential_decisions_keep_c5_by_the_nearest_free_pair() -> None:
+    system = build(num_clients=3, num_servers=2, num_channels=2, decisions="sequential")
+    state = system.start(system.draw(generator(0, 0, 0)))
+    state = dataclasses.replace(state, mean_gain=np.array([[3.0, 1.0], [1.0, 1.5], [2.0, 0.0]]))
+    np.testing.assert_array_equal(system.turn_order(state), [1, 2, 0])
+    decision = system.decide(state, np.array([3, 3, 3]))
+    # Client 1 comes first and keeps pair 3; client 2 gets pair 2, client 0 pair 1.
+    np.testing.assert_array_equal(system.actions_of(decision), [1, 3, 2])
+    assert system.conflicts(decision) == 0
+    half = system.decide_turn(state, system.undecided(state), np.array(1), np.array(3))
+    np.testing.assert_array_equal(half.server, [-1, 1, -1])
+    np.testing.assert_array_equal(system.mask(state, half)[0], [1, 1, 1, 0])
+
+
+def test_conflicts_count_clients_beyond_the_first_of_a_pair() -> None:
+    system = build(num_clients=6)
+    server, channel = np.array([0, 0, 0, 1, 1, -1]), np.array([5, 5, 5, 2, 3, -1])
+    assert system.conflicts(Decision(server, channel)) == 2
+
+
+def test_random_feasible_keeps_c5_and_reaches_every_pair() -> None:
+    system = build()
+    decision = system.random_feasible(generator(0, 0, 0), (500,))
+    assert system.conflicts(decision).max() == 0
+    assert np.unique(system.actions_of(decision)).size == 40
+
+
+# Observations.
+
+
+def test_paper_observation() -> None:
+    system = build(preset="paper", energy_budget_low=200.0, energy_budget_high=200.0, time_budget=1000.0)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    state = dataclasses.replace(
+        state,
+        server_clients=np.array([4.0, 8.0, 4.0, 0.0]),
+        energy_used=np.full(16, 50.0),
+        time_used=np.array(300.0),
+    )
+    seen = system.observe(state, system.undecided(state))
+    assert seen.shape == (16, 16)
+    np.testing.assert_allclose(seen[0], [0.25, 0.5, 0.25, 0, *[0] * 10, 0.7, 0.75], atol=1e-7)
+
+
+def test_local_observation_adds_own_links() -> None:
+    system = build()
+    state = system.start(system.draw(generator(0, 0, 0)))
+    decision = system.random_feasible(generator(0, 0, 0))
+    after = system.advance(state, decision, system.draw(generator(0, 0, 1)))
+    seen = system.observe(after, system.undecided(after))
+    offset = 0
+    raw = {"own mean gain to each server": after.mean_gain, "own uplink rate in the previous round": after.uplink_rate}
+    for field in system.observation_fields:
+        if field.name in raw:
+            value = raw[field.name].reshape(16, -1)
+            expected = np.log(value / field.low) / math.log(field.high / field.low)
+            np.testing.assert_allclose(seen[:, offset : offset + field.size], expected.clip(0, 1), atol=1e-6)
+        offset += field.size
+    assert offset == system.observation_size == seen.shape[1]
+
+
+def test_sequential_observation_shows_the_cost_of_joining() -> None:
+    """The link times that a pair promises are those that the cost charges once the client takes it."""
+    system = build(decisions="sequential", num_clients=6, num_servers=3, num_channels=4, reciprocal=False)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    partial = system.undecided(state)
+    for client, action in ((2, 5), (4, 1), (0, 9)):
+        partial = system.decide_turn(state, partial, np.array(client), np.array(action))
+    agent = np.array(5)
+    seen = system.observe(state, partial, agent).reshape(9, 12)
+    fields = system.observation_fields
+    for pair in (0, 1, 6, 11):
+        joined = system.decide_turn(state, partial, agent, np.array(pair))
+        if system.actions_of(joined)[5] != pair:
+            assert seen[2, pair] == 1.0
+            continue
+        cost = system.cost(state, joined)
+        for row, value in ((5, cost.uplink_delay[5]), (6, cost.downlink_delay[5])):
+            low, high = fields[row].low, fields[row].high
+            assert seen[row, pair] == pytest.approx(math.log(value / low) / math.log(high / low), abs=1e-6)
+        assert seen[1, pair] == pytest.approx(
+            math.log(state.uplink_gain[5].ravel()[pair] / fields[1].low) / math.log(fields[1].high / fields[1].low),
+            abs=1e-6,
+        )
+    # Pairs 5, 1 and 9 are all on channel 1, one at each server.
+    np.testing.assert_allclose(seen[3] * 6, np.tile([0, 3, 0, 0], 3), atol=1e-6)
+    np.testing.assert_allclose(seen[4] * 6, np.ones(12), atol=1e-6)
+    everyone = system.observe(state, partial)
+    np.testing.assert_array_equal(everyone[5].reshape(9, 12), seen)
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"num_clients": 0}, "num_clients is 0, must be at least 1"),
+        ({"num_servers": -1}, "num_servers is -1, must be at least 1"),
+        ({"num_channels": 0}, "num_channels is 0, must be at least 1"),
+        ({"num_clients": 2.5}, "num_clients is 2.5, must be an integer"),
+        ({"num_clients": True}, "must be an integer"),
+        ({"bandwidth": -4e6}, "bandwidth is -4000000.0 Hz, must be above 0"),
+        ({"noise_dbm": math.nan}, "noise_dbm is nan dBm, must be finite"),
+        ({"side": math.inf}, "side is inf m, must be finite"),
+        ({"head_flop": -1.0}, "head_flop is -1.0 FLOP, must be at least 0"),
+        ({"num_clients": 2, "samples": (1.0, 0.0)}, "samples of client_1 is 0.0, must be above 0"),
+        ({"samples": (1.0, 2.0)}, "samples has 2 values, must have num_clients = 16"),
+        ({"server_flops": "fast"}, "server_flops is 'fast', must be a number"),
+        ({"reciprocal": 1}, "reciprocal is 1, must be True or False"),
+        ({"side": (1.0, 2.0)}, "must be one number"),
+        ({"positions": "rounds"}, "did you mean 'round'"),
+        ({"num_client": 3}, "did you mean 'num_clients'"),
+        ({"preset": "papers"}, "did you mean 'paper'"),
+        ({"num_clients": 41, "decisions": "sequential"}, "num_clients is 41, must be at most the 40"),
+        ({"energy_budget_low": 5.0, "energy_budget_high": 2.0}, "must be at most energy_budget_high"),
+        ({"observation": "sequential"}, "needs decisions='sequential'"),
+        ({"time_weight": 0.0, "energy_weight": 0.0}, "both 0"),
+        ({"max_cycles": 0}, "max_cycles is 0, must be at least 1"),
+        ({"dtype": "float16"}, "float"),
+    ],
+)
+def test_bad_parameters(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(".", r"\.")):
+        make_system("association", **params)
+
+
+def test_unknown_system_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'association'"):
+        make_system("asociation")
+
+
+@pytest.mark.parametrize(
+    ("server", "channel", "message"),
+    [
+        (np.full(16, 4), np.zeros(16, int), r"server of client_0 is 4, must be in -1\.\.3"),
+        (np.zeros(16, int), np.full(16, -2), r"channel of client_0 is -2, must be in -1\.\.9"),
+        (np.zeros(15, int), np.zeros(15, int), r"server has shape \(15,\), must be \(16,\)"),
+        (np.zeros(16), np.zeros(16, int), "server has dtype float64, must be integer"),
+        ([0] * 16, [0] * 16, "server is a list, must be an integer array"),
+        (np.full(16, -1), np.arange(16) % 10 - (np.arange(16) > 0), r"channel\[0\] is 0, must be -1 exactly where"),
+    ],
+)
+def test_bad_decisions(server: Any, channel: Any, message: str) -> None:
+    system = build()
+    state = system.start(system.draw(generator(0, 0, 0)))
+    with pytest.raises(ValueError, match=message):
+        system.cost(state, Decision(server, channel))
+
+
+def test_bad_gains_are_named() -> None:
+    system = build()
+    state = system.start(system.draw(generator(0, 0, 0)))
+    gain = state.uplink_gain.copy()
+    gain[3] = np.nan
+    with pytest.raises(ValueError, match=r"uplink_gain\[3, 0, 0\] is nan, must be finite and above 0"):
+        system.cost(dataclasses.replace(state, uplink_gain=gain), system.random_feasible(generator(0, 0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("uplink_fading", np.nan, r"uplink_fading\[2, 0, 0\] is nan, must be finite and above 0"),
+        ("downlink_fading", -1.0, r"downlink_fading\[2, 0, 0\] is -1\.0"),
+        ("position", np.inf, r"position\[2, 0\] is inf m, must be finite"),
+        ("energy_budget", 0.0, r"energy_budget\[2\] is 0\.0 J, must be above 0"),
+    ],
+)
+def test_bad_draws(name: str, value: float, message: str) -> None:
+    system = build()
+    draw = system.draw(generator(0, 0, 0))
+    array = getattr(draw, name).copy()
+    array[2] = value
+    with pytest.raises(ValueError, match=message):
+        system.check_draw(dataclasses.replace(draw, **{name: array}))
+    with pytest.raises(ValueError, match="has shape"):
+        system.check_draw(dataclasses.replace(draw, **{name: array[:-1]}))
+    with pytest.raises(ValueError, match="must be a fedtwin"):
+        system.check_draw("a draw")  # type: ignore[arg-type]
+
+
+def test_costs_are_plain_dataclasses() -> None:
+    names = {field.name for field in dataclasses.fields(Cost)}
+    assert {"round_time", "energy", "system_cost", "client_time", "client_energy"} <= names

@@ -1,0 +1,83 @@
+"""The house stays in order: names agree everywhere, and a wheel carries all that a user needs."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from fedtwin.baselines import SOLVERS
+from fedtwin.envs import SYSTEMS
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_folder_of_code_is_packaged() -> None:
+    listed = set(PROJECT["tool"]["setuptools"]["packages"])
+    found = {"fedtwin"} | {f"fedtwin.{path.parent.name}" for path in ROOT.glob("*/__init__.py")}
+    assert listed == found - {"fedtwin.tests"}
+
+
+def test_only_the_command_lines_stand_in_the_root() -> None:
+    scripts = {target.split(":")[0].removeprefix("fedtwin.") for target in PROJECT["project"]["scripts"].values()}
+    assert {path.stem for path in ROOT.glob("*.py")} == scripts
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_stems_agree(name: str) -> None:
+    assert SYSTEMS[name].name == name
+    assert set(SOLVERS) == set(SYSTEMS)
+    for path in (f"envs/{name}.py", f"baselines/{name}.py", f"tests/test_{name}.py"):
+        assert (ROOT / path).is_file()
+    assert SYSTEMS[name].__module__ == f"fedtwin.envs.{name}"
+
+
+def test_physics_knows_no_learning_and_no_chance() -> None:
+    for path in (ROOT / "twin").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                module = getattr(node, "module", None) or node.names[0].name
+                assert module.split(".")[0] in {"array_api_compat", "arrays", "math", "numpy", "typing"}, path
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    left_out = shutil.ignore_patterns(".*", "build", "dist", "results", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=left_out)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_carries_presets_template_and_types(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"fedtwin/evaluate.py", "fedtwin/evaluation/report.html", "fedtwin/experiments/demo.toml"} <= names
+    assert "fedtwin/envs/py.typed" in names
+    assert not any("tests" in name or "benchmarks" in name for name in names)
+
+
+def test_the_wheel_works_outside_the_repository(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    probe = (
+        "import gymnasium as gym, fedtwin.envs as envs, pathlib;"
+        f"assert str(pathlib.Path(envs.__file__)).startswith({str(site)!r}), envs.__file__;"
+        "env = gym.make('fedtwin/Association-v0', num_clients=4);"
+        "env.reset(seed=0); env.step(env.action_space.sample());"
+        "gym.make('fedtwin.envs:fedtwin/Association-v0')"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True, cwd=tmp_path, env=environment)
+    command = ["--figure", "demo", "--twins", "2", "--rounds", "1", "--methods", "greedy", "--jobs", "1"]
+    program = [sys.executable, "-c", "from fedtwin.evaluate import main; main()", *command]
+    done = subprocess.run(program, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "report:" in done.stdout
+    assert (tmp_path / "results" / "demo" / "report.html").is_file()

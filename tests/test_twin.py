@@ -1,0 +1,149 @@
+"""The physics, equation by equation, against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from fedtwin.twin import compute, geometry, radio, rounds
+
+
+def test_dbm_to_watt() -> None:
+    assert radio.dbm_to_watt(30.0) == pytest.approx(1.0)
+    assert radio.dbm_to_watt(23.0) == pytest.approx(0.19952623149688797)
+    assert radio.dbm_to_watt(-114.0) == pytest.approx(3.9810717055349695e-15)
+
+
+def test_path_gain_is_the_tables_law() -> None:
+    gain = radio.path_gain(distance=np.array([1.0, 100.0, 0.2]), intercept_db=35.3, slope_db=37.6, min_distance=1.0)
+    # 35.3 dB at 1 m; 35.3 + 2 * 37.6 = 110.5 dB at 100 m; nearer than 1 m counts as 1 m.
+    np.testing.assert_allclose(10 * np.log10(gain), [-35.3, -110.5, -35.3], rtol=1e-12)
+
+
+def test_faded_gain_multiplies_every_channel_of_a_link() -> None:
+    mean = np.array([[2.0, 3.0]])
+    fading = np.array([[[1.0, 10.0], [100.0, 1000.0]]])
+    np.testing.assert_array_equal(radio.faded_gain(mean_gain=mean, fading=fading), [[[2, 20], [300, 3000]]])
+
+
+def two_clients_one_channel() -> dict[str, np.ndarray]:
+    """Clients 0 and 1 use server 0 and 1 on channel 1, client 2 server 1 on channel 0, client 3 is absent."""
+    gain = np.arange(1.0, 17.0).reshape(4, 2, 2)  # gain[n, m, k] = 1 + 4 n + 2 m + k
+    return {"gain": gain, "server": np.array([0, 1, 1, -1]), "channel": np.array([1, 1, 0, -1])}
+
+
+def test_gain_to_pairs() -> None:
+    pairs = radio.gain_to_pairs(**two_clients_one_channel())
+    # Column j holds gain[:, server_j, channel_j]; the absent client's column is pair (0, 0).
+    np.testing.assert_array_equal(pairs, [[2, 4, 3, 1], [6, 8, 7, 5], [10, 12, 11, 9], [14, 16, 15, 13]])
+
+
+def test_co_channel_leaves_out_self_and_absent() -> None:
+    disturbs = radio.co_channel(channel=np.array([1, 1, 0, -1, -1]))
+    expected = np.zeros((5, 5), bool)
+    expected[0, 1] = expected[1, 0] = True
+    np.testing.assert_array_equal(disturbs, expected)
+
+
+def test_uplink_sinr() -> None:
+    case = two_clients_one_channel()
+    sinr = radio.uplink_sinr(
+        pair_gain=radio.gain_to_pairs(**case),
+        client_power=np.array([1.0, 2.0, 3.0, 4.0]),
+        disturbs=radio.co_channel(channel=case["channel"]),
+        noise=0.5,
+    )
+    # Client 0 at server 0: own 1 * 2, client 1 arrives with 2 * 6. Client 1 at server 1: own 2 * 8, client 0: 1 * 4.
+    np.testing.assert_allclose(sinr[:3], [2 / 12.5, 16 / 4.5, 33 / 0.5])
+
+
+def test_downlink_sinr() -> None:
+    case = two_clients_one_channel()
+    sinr = radio.downlink_sinr(
+        pair_gain=radio.gain_to_pairs(**case),
+        serving_power=np.array([10.0, 20.0, 20.0, 10.0]),
+        disturbs=radio.co_channel(channel=case["channel"]),
+        noise=0.5,
+    )
+    # Client 0 hears server 0 with 10 * 2 and, for client 1, server 1 with 20 * 4; client 1: own 20 * 8, other 10 * 6.
+    np.testing.assert_allclose(sinr[:3], [20 / 80.5, 160 / 60.5, 20 * 11 / 0.5])
+
+
+def test_interference_does_not_cancel_next_to_a_strong_own_signal() -> None:
+    """Total minus own would lose an interference of 1e-20 beside an own signal of 1."""
+    pair_gain = np.array([[1.0, 1.0], [1e-20, 1.0]])
+    disturbs = radio.co_channel(channel=np.array([0, 0]))
+    sinr = radio.uplink_sinr(pair_gain=pair_gain, client_power=np.ones(2), disturbs=disturbs, noise=1e-21)
+    assert sinr[0] == pytest.approx(1.0 / 1.1e-20)
+
+
+def test_interference_maps_agree_with_the_sinr_of_whoever_joins() -> None:
+    case = two_clients_one_channel()
+    heard = radio.interference_at_servers(
+        gain=case["gain"], client_power=np.array([1.0, 2.0, 3.0, 4.0]), channel=case["channel"]
+    )
+    # Channel 1: clients 0 and 1; channel 0: client 2.
+    np.testing.assert_allclose(heard, [[3 * 9, 1 * 2 + 2 * 6], [3 * 11, 1 * 4 + 2 * 8]])
+    count = np.array([[0, 1], [1, 1]])
+    noise = radio.interference_at_client(gain=case["gain"][3], server_power=np.array([10.0, 20.0]), pair_count=count)
+    np.testing.assert_allclose(noise, [20 * 15, 10 * 14 + 20 * 16])
+
+
+def test_shannon_rate() -> None:
+    np.testing.assert_allclose(radio.shannon_rate(bandwidth=4e6, sinr=np.array([1.0, 3.0])), [4e6, 8e6])
+    tiny = radio.shannon_rate(bandwidth=1.0, sinr=np.array([1e-20]))
+    assert tiny[0] == pytest.approx(1e-20 / math.log(2.0), rel=1e-12)
+
+
+def test_transmission() -> None:
+    assert radio.transmission_delay(bits=8e6, rate=4e6) == pytest.approx(2.0)
+    assert radio.transmission_energy(power=0.2, delay=2.0) == pytest.approx(0.4)
+
+
+def test_local_delay_and_energy() -> None:
+    assert compute.local_delay(samples=128.0, flop_per_sample=1e9, flops=1e12) == pytest.approx(0.128)
+    assert compute.local_energy(samples=128.0, energy_per_sample=0.5) == pytest.approx(64.0)
+
+
+def test_edge_delay_is_common_to_a_servers_clients() -> None:
+    load = compute.samples_per_server(samples=np.array([1.0, 2, 4, 8]), server=np.array([0, 2, 2, -1]), num_servers=3)
+    np.testing.assert_array_equal(load, [1, 0, 6])
+    delay = compute.edge_delay(server_samples=load, flop_per_sample=10.0, server_flops=np.array([1.0, 2.0, 5.0]))
+    np.testing.assert_allclose(delay, [10.0, 0.0, 12.0])
+
+
+def test_round() -> None:
+    assert rounds.round_time(client_time=np.array([1.0, 5.0, 2.0])) == 5.0
+    assert rounds.total_energy(client_energy=np.array([1.0, 5.0, 2.0])) == 8.0
+    assert rounds.system_cost(round_time=5.0, energy=8.0, time_weight=2.0, energy_weight=0.25) == 12.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 8, 12])
+def test_servers_stand_on_the_border_corners_first(count: int) -> None:
+    points = geometry.square_border(count=count, side=600.0)
+    assert points.shape == (count, 2)
+    assert len({tuple(point) for point in points}) == count
+    assert np.isin(points, [0.0, 600.0]).any(axis=1).all()
+    assert np.isin(points[:4], [0.0, 600.0]).all()
+    assert (points >= 0).all()
+    assert (points <= 600).all()
+
+
+def test_eight_servers_are_corners_and_middles() -> None:
+    points = geometry.square_border(count=8, side=2.0)
+    expected = {(x, y) for x in (0.0, 1.0, 2.0) for y in (0.0, 1.0, 2.0)} - {(1.0, 1.0)}
+    assert {tuple(point) for point in points.tolist()} == expected
+
+
+def test_distances() -> None:
+    clients = np.array([[[3.0, 4.0]], [[0.0, 0.0]]])
+    found = geometry.distances(clients=clients, servers=np.array([[0.0, 0.0], [3.0, 0.0]]))
+    np.testing.assert_allclose(found, [[[5.0, 4.0]], [[0.0, 3.0]]])
+
+
+def test_torch_takes_the_same_path() -> None:
+    case = two_clients_one_channel()
+    tensors = {name: torch.from_numpy(array) for name, array in case.items()}
+    assert isinstance(radio.gain_to_pairs(**tensors), torch.Tensor)
+    np.testing.assert_array_equal(radio.gain_to_pairs(**tensors).numpy(), radio.gain_to_pairs(**case))
+    assert radio.shannon_rate(bandwidth=1.0, sinr=torch.tensor([1.0], dtype=torch.float32)).dtype == torch.float32

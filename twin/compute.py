@@ -1,0 +1,53 @@
+"""Delay and energy of computing. Equation numbers: Zhao et al., JSAC 2023."""
+
+from .arrays import Array, namespace, one_hot
+
+
+def local_delay(*, samples: Array, flop_per_sample: Array, flops: Array) -> Array:
+    """Local computing delay, eq (5): T = D psi / F.
+
+    Args:
+        samples: samples of the round D, `(..., N)`.
+        flop_per_sample: load of the head psi, FLOP per sample, forward and backward.
+        flops: speed of the client F, `(..., N)` in FLOP/s.
+
+    Returns:
+        Delay `(..., N)` in s.
+    """
+    return samples * flop_per_sample / flops
+
+
+def local_energy(*, samples: Array, energy_per_sample: Array) -> Array:
+    """Energy of local computing, eq (6): E = D omega, `(..., N)` in J, with omega in J per sample."""
+    return samples * energy_per_sample
+
+
+def samples_per_server(*, samples: Array, server: Array, num_servers: int) -> Array:
+    """Samples that every server receives, the inner sum of eq (7).
+
+    Args:
+        samples: samples of the round `(N,)` or `(..., N)`.
+        server: chosen server `(..., N)`, -1 where a client is absent.
+        num_servers: M.
+
+    Returns:
+        Samples `(..., M)`.
+    """
+    xp = namespace(samples)
+    return xp.sum(xp.where(one_hot(server, num_servers), samples[..., None], 0.0), axis=-2)
+
+
+def edge_delay(*, server_samples: Array, flop_per_sample: Array, server_flops: Array) -> Array:
+    """Edge computing delay, eq (7), of any client at each server: T = psi (sum of D at the server) / F.
+
+    A server shares its speed in proportion to the samples, so a client's own D cancels and its clients end together.
+
+    Args:
+        server_samples: samples at each server `(..., M)`.
+        flop_per_sample: load of the body psi, FLOP per sample, forward and backward.
+        server_flops: speed of the servers F `(M,)` in FLOP/s.
+
+    Returns:
+        Delay at each server `(..., M)` in s.
+    """
+    return flop_per_sample * server_samples / server_flops

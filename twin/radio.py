@@ -1,0 +1,154 @@
+"""The radio link: path loss, fading, SINR, rate, delay, energy. Equation numbers: Zhao et al., JSAC 2023."""
+
+import math
+
+from .arrays import Array, arange_like, namespace, one_hot
+
+
+def decibel_to_ratio(value: Array) -> Array:
+    """Turn decibels into a power ratio."""
+    return 10.0 ** (value / 10.0)
+
+
+def dbm_to_watt(value: Array) -> Array:
+    """Turn dBm into W."""
+    return 1e-3 * decibel_to_ratio(value)
+
+
+def path_gain(*, distance: Array, intercept_db: float, slope_db: float, min_distance: float) -> Array:
+    """Mean power gain by the log-distance law, Table I: loss = intercept + slope log10(d / 1 m) dB.
+
+    Args:
+        distance: `(...)` in m; nearer than `min_distance` counts as `min_distance`.
+        intercept_db: loss at 1 m in dB.
+        slope_db: loss per decade of distance in dB.
+        min_distance: smallest distance the law is used for, in m.
+
+    Returns:
+        Linear power gain `(...)`.
+    """
+    xp = namespace(distance)
+    reach = xp.clip(distance, min_distance, None)
+    return decibel_to_ratio(-intercept_db) * reach ** (-slope_db / 10.0)
+
+
+def faded_gain(*, mean_gain: Array, fading: Array) -> Array:
+    """Instantaneous power gain of every channel: mean gain `(..., N, M)` times fading power `(..., N, M, K)`."""
+    return mean_gain[..., None] * fading
+
+
+def gain_to_pairs(*, gain: Array, server: Array, channel: Array) -> Array:
+    """Gain between every client and every (server, channel) pair in use.
+
+    Args:
+        gain: `(..., N, M, K)`.
+        server: server of each client `(..., N)`, -1 where absent.
+        channel: channel of each client `(..., N)`, -1 where absent.
+
+    Returns:
+        `(..., N, N)`: element [i, j] is the gain of client i on the pair that client j uses (pair 0 if j is absent).
+    """
+    xp = namespace(gain)
+    *batch, clients, servers, channels = gain.shape
+    pair = xp.where(channel < 0, xp.zeros_like(channel), server * channels + channel)
+    rows = arange_like(math.prod(batch) * clients, channel) * (servers * channels)
+    index = xp.reshape(rows, (*batch, clients, 1)) + pair[..., None, :]
+    return xp.reshape(gain, (-1,))[index]
+
+
+def co_channel(*, channel: Array) -> Array:
+    """Who disturbs whom: `(..., N, N)` booleans, true where two different clients use one channel (-1: absent)."""
+    clients = arange_like(channel.shape[-1], channel)
+    different = clients[:, None] != clients
+    return (channel[..., :, None] == channel[..., None, :]) & different & (channel >= 0)[..., None, :]
+
+
+def sinr(*, signal: Array, interference: Array, noise: float) -> Array:
+    """Signal to interference and noise, eqs (10) and (15): all three powers in W."""
+    return signal / (noise + interference)
+
+
+def uplink_sinr(*, pair_gain: Array, client_power: Array, disturbs: Array, noise: float) -> Array:
+    """Uplink SINR, eq (10): every other client on the channel disturbs, own cell included.
+
+    Args:
+        pair_gain: uplink gains `(..., N, N)` of `gain_to_pairs`.
+        client_power: transmit power `(N,)` in W.
+        disturbs: `(..., N, N)` of `co_channel`.
+        noise: noise power of a channel in W.
+
+    Returns:
+        SINR `(..., N)` at the server of each client.
+    """
+    xp = namespace(pair_gain)
+    received = client_power[:, None] * pair_gain
+    signal = xp.linalg.diagonal(received)
+    interference = xp.sum(xp.where(disturbs, received, 0.0), axis=-2)
+    return sinr(signal=signal, interference=interference, noise=noise)
+
+
+def downlink_sinr(*, pair_gain: Array, serving_power: Array, disturbs: Array, noise: float) -> Array:
+    """Downlink SINR, eq (15): every other client on the channel brings its server's full power, own included.
+
+    Args:
+        pair_gain: downlink gains `(..., N, N)` of `gain_to_pairs`.
+        serving_power: transmit power of each client's server `(..., N)` in W.
+        disturbs: `(..., N, N)` of `co_channel`.
+        noise: noise power of a channel in W.
+
+    Returns:
+        SINR `(..., N)` at each client.
+    """
+    xp = namespace(pair_gain)
+    received = serving_power[..., None, :] * pair_gain
+    signal = xp.linalg.diagonal(received)
+    interference = xp.sum(xp.where(disturbs, received, 0.0), axis=-1)
+    return sinr(signal=signal, interference=interference, noise=noise)
+
+
+def interference_at_servers(*, gain: Array, client_power: Array, channel: Array) -> Array:
+    """Power that each server would hear on each channel, the sum in the denominator of eq (10).
+
+    Args:
+        gain: uplink gains `(..., N, M, K)`.
+        client_power: transmit power `(N,)` in W.
+        channel: channel of each client `(..., N)`, -1 where absent (own entry of a client that asks must be -1).
+
+    Returns:
+        Power `(..., M, K)` in W.
+    """
+    xp = namespace(gain)
+    on_channel = one_hot(channel, gain.shape[-1])[..., :, None, :]
+    received = client_power[:, None, None] * gain
+    return xp.sum(xp.where(on_channel, received, 0.0), axis=-3)
+
+
+def interference_at_client(*, gain: Array, server_power: Array, pair_count: Array) -> Array:
+    """Power that one client would hear on each channel, the sum in the denominator of eq (15).
+
+    Args:
+        gain: downlink gains of the client `(..., M, K)`.
+        server_power: transmit power `(M,)` in W.
+        pair_count: other clients served on each pair `(..., M, K)`.
+
+    Returns:
+        Power `(..., K)` in W.
+    """
+    xp = namespace(gain)
+    return xp.sum(server_power[:, None] * gain * pair_count, axis=-2)
+
+
+def shannon_rate(*, bandwidth: float, sinr: Array) -> Array:
+    """Rate of a link, eqs (9) and (14): R = G log2(1 + SINR) in bit/s, with the bandwidth G in Hz."""
+    xp = namespace(sinr)
+    return bandwidth * (xp.log1p(sinr) / math.log(2.0))
+
+
+def transmission_delay(*, bits: Array, rate: Array) -> Array:
+    """Time on the air, eqs (12) and (16): bits over rate (bit/s), in s."""
+    return bits / rate
+
+
+def transmission_energy(*, power: Array, delay: Array) -> Array:
+    """Energy on the air, eq (13): power (W) times delay (s), in J."""
+    return power * delay

@@ -73,6 +73,13 @@ def reject_not_finite(values: Array, *, label: str, unit: str = "") -> None:
     reject(~namespace(values).isfinite(values), values, label=label, unit=unit, limit="finite")
 
 
+def is_integer(values: Array) -> bool:
+    """Whether the array's dtype is an integer type (bool is not)."""
+    if isinstance(values, np.ndarray):
+        return values.dtype.kind in "iu"
+    return bool(namespace(values).isdtype(values.dtype, "integral"))
+
+
 def check_shape(values: Array, shape: tuple[int, ...], label: str) -> None:
     """Raise unless `values` has `shape`."""
     if tuple(values.shape) != shape:
@@ -85,11 +92,10 @@ def check_integers(
     """Raise unless `values` are integers of `shape` in low..high; the last axis is the agents'."""
     if not hasattr(values, "dtype"):
         raise ValueError(f"{label} is a {type(values).__name__}, must be an integer array of shape {shape}")
-    xp = namespace(values)
-    if not xp.isdtype(values.dtype, "integral"):
+    if not is_integer(values):
         raise ValueError(f"{label} has dtype {values.dtype}, must be integer")
     check_shape(values, shape, label)
-    if bool(xp.any((values < low) | (values > high))):
+    if bool(((values < low) | (values > high)).any()):
         array = np.asarray(values)
         index = np.argwhere((array < low) | (array > high))[0]
         raise ValueError(f"{label} of {agents(int(index[-1]))} is {array[tuple(index)]}, must be in {low}..{high}")

@@ -1,6 +1,7 @@
 """The PettingZoo view: every agent acts at once, a step is a whole round."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -9,11 +10,14 @@ from pettingzoo import ParallelEnv
 
 from .checks import unknown_name
 from .rendering import Renderer
-from .simulator import Outcome, Simulator
+from .simulator import Simulator
 from .system import System
 from .trees import take
 
 MaskStyle = Literal["info", "observation"]
+
+INTEGERS = frozenset({int, np.int64, np.int32})
+"""Types that need no closer look."""
 
 
 class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZoo is untyped
@@ -74,10 +78,8 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         self._simulator.reset(seed, options)
         self.agents = list(self.possible_agents)
         observations, masks = self._observe()
-        infos: dict[str, dict[str, Any]] = {agent: {} for agent in self.agents}
-        self._add_masks(infos, masks)
         self._show()
-        return observations, infos
+        return observations, self._infos({}, {}, masks)
 
     def step(
         self, actions: Mapping[str, Any]
@@ -101,28 +103,26 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         rewards = dict(zip(agents, outcome.reward[0].tolist(), strict=True))
         terminated = dict.fromkeys(agents, bool(outcome.terminated[0]))
         truncated = dict.fromkeys(agents, bool(outcome.truncated[0]))
-        infos = self._infos(outcome)
-        self._add_masks(infos, masks)
+        shared, own = self.system.report(outcome.cost)
+        infos = self._infos(shared, {**own, "projected": outcome.projected}, masks)
         if outcome.terminated[0] or outcome.truncated[0]:
             self.agents = []
         self._show()
         return observations, rewards, terminated, truncated, infos
 
     def _joint_action(self, actions: Mapping[str, Any]) -> np.ndarray:
-        values = []
+        legal = f"an integer in 0..{self.system.num_actions - 1}"
         for agent in self.agents:
             if agent not in actions:
-                raise ValueError(f"{agent} has no action, every agent needs one in 0..{self.system.num_actions - 1}")
-            value = actions[agent]
-            if isinstance(value, np.ndarray) and value.shape == ():
-                value = value[()]
-            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-                raise ValueError(
-                    f"action of {agent} is {value!r}, must be an integer in 0..{self.system.num_actions - 1}"
-                )
-            values.append(value)
-        if len(actions) != len(values):
+                raise ValueError(f"{agent} has no action, every agent needs {legal}")
+        if len(actions) != len(self.agents):
             raise unknown_name("agent", next(name for name in actions if name not in self.agents), self.agents)
+        values = [actions[agent] for agent in self.agents]
+        if not INTEGERS.issuperset(map(type, values)):
+            for agent, value in zip(self.agents, values, strict=True):
+                array = np.asarray(value)
+                if array.shape != () or array.dtype.kind not in "iu":
+                    raise ValueError(f"action of {agent} is {value!r}, must be {legal}")
         return np.array(values, dtype=np.int64)
 
     def _observe(self) -> tuple[dict[str, Any], np.ndarray]:
@@ -132,19 +132,20 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         pairs = zip(self.possible_agents, rows, masks, strict=True)
         return {agent: {"observation": row, "action_mask": legal} for agent, row, legal in pairs}, masks
 
-    def _add_masks(self, infos: dict[str, dict[str, Any]], masks: np.ndarray) -> None:
+    def _infos(
+        self, shared: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], masks: np.ndarray
+    ) -> dict[str, dict[str, Any]]:
+        names = [*shared, *own]
+        columns: list[Iterable[Any]] = [itertools.repeat(value[0].item()) for value in shared.values()]
+        columns += [value[0].tolist() for value in own.values()]
         if self.mask == "info":
-            for info, legal in zip(infos.values(), masks, strict=True):
-                info["action_mask"] = legal
-
-    def _infos(self, outcome: Outcome) -> dict[str, dict[str, Any]]:
-        shared, own = self.system.report(outcome.cost)
-        common = {name: value[0].item() for name, value in shared.items()}
-        columns = {name: value[0].tolist() for name, value in {**own, "projected": outcome.projected}.items()}
-        rows = zip(*columns.values(), strict=True)
+            names.append("action_mask")
+            columns.append(masks)
+        if not columns:
+            return {agent: {} for agent in self.possible_agents}
+        rows = zip(*columns, strict=False)
         return {
-            agent: {**common, **dict(zip(columns, row, strict=True))}
-            for agent, row in zip(self.agents, rows, strict=True)
+            agent: dict(zip(names, row, strict=True)) for agent, row in zip(self.possible_agents, rows, strict=False)
         }
 
     def action_masks(self) -> dict[str, np.ndarray]:

@@ -9,12 +9,17 @@ from typing import Any
 
 import gymnasium
 import pettingzoo
+import torch
+from gymnasium.vector import AutoresetMode
 
+from .aec import AECView
 from .association import AssociationSystem
 from .central import CentralView
 from .checks import unknown_name
-from .parallel import MaskStyle, ParallelView
+from .masks import MaskStyle
+from .parallel import ParallelView
 from .system import System
+from .vector import VectorView
 
 SYSTEMS: Mapping[str, type[System]] = {
     "association": AssociationSystem,
@@ -56,9 +61,54 @@ def parallel_env(
     return ParallelView(make_system(name, preset, **params), render_mode, mask)
 
 
-def central_env(name: str, *, preset: str | None = None, render_mode: str | None = None, **params: Any) -> CentralView:
+def aec_env(
+    name: str, *, preset: str | None = None, render_mode: str | None = None, mask: MaskStyle = "info", **params: Any
+) -> AECView:
+    """Build the native AEC view of a system, in which agents choose one after the other; see `parallel_env`."""
+    return AECView(make_system(name, preset, **params), render_mode, mask)
+
+
+def central_env(
+    name: str, *, preset: str | None = None, render_mode: str | None = None, mask: MaskStyle = "info", **params: Any
+) -> CentralView:
     """Build the Gymnasium view of a system, in which one learner decides for all agents; see `parallel_env`."""
-    return CentralView(make_system(name, preset, **params), render_mode)
+    return CentralView(make_system(name, preset, **params), render_mode, mask)
+
+
+def vector_env(
+    name: str,
+    num_envs: int = 1,
+    *,
+    preset: str | None = None,
+    mask: MaskStyle = "info",
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    device: str | torch.device | None = None,
+    shared_draws: bool | None = None,
+    validate: bool | None = None,
+    **params: Any,
+) -> VectorView:
+    """Build many copies of a system in one batched step; see `VectorView` for the settings.
+
+    Args:
+        name: a key of `SYSTEMS`.
+        num_envs: copies B.
+        preset: a named set of parameters.
+        mask: where the mask of legal actions goes.
+        autoreset_mode: NEXT_STEP or SAME_STEP.
+        device: None for NumPy, or the torch device on which tensors stay.
+        shared_draws: one generator for the whole batch.
+        validate: whether actions are checked at once.
+        **params: fields of the system's `Params`.
+    """
+    return VectorView(
+        make_system(name, preset, **params),
+        num_envs,
+        mask=mask,
+        autoreset_mode=autoreset_mode,
+        device=device,
+        shared_draws=shared_draws,
+        validate=validate,
+    )
 
 
 def environment_id(name: str) -> str:
@@ -69,16 +119,25 @@ def environment_id(name: str) -> str:
 
 __all__ = [
     "SYSTEMS",
+    "AECView",
     "CentralView",
     "MaskStyle",
     "ParallelView",
     "System",
+    "VectorView",
+    "aec_env",
     "central_env",
     "environment_id",
     "make_system",
     "parallel_env",
+    "vector_env",
 ]
 
 for _name in SYSTEMS:
-    gymnasium.register(environment_id(_name), entry_point=functools.partial(central_env, _name))
+    gymnasium.register(
+        environment_id(_name),
+        entry_point=functools.partial(central_env, _name),
+        vector_entry_point=functools.partial(vector_env, _name),
+    )
+    pettingzoo.register("aec", environment_id(_name), functools.partial(aec_env, _name))
     pettingzoo.register("parallel", environment_id(_name), functools.partial(parallel_env, _name))

@@ -16,7 +16,7 @@ from ..twin import compute, geometry, radio, rounds
 from ..twin.arrays import Array, arange_like, like, namespace, one_hot
 from . import randomness
 from .checks import check_integers, check_shape, reject, reject_not_finite, reject_not_positive
-from .fields import Field
+from .fields import Field, Normaliser
 from .system import Params, Scene, System, parameter
 from .trees import tree_map
 
@@ -271,9 +271,27 @@ def observation_fields(params: AssociationParams, kind: str) -> tuple[Field, ...
             delay("worst client time so far", "T", min(up_time, down_time), pairs, "(17)"),
         )
     fields = (
-        Field("clients per server in the previous round", "|N_m|", "", 0.0, p.num_clients, servers, source="V-A"),
-        Field("clients per channel in the previous round", "|N_k|", "", 0.0, p.num_clients, channels, source="V-A"),
-        Field("time left, share of the budget", "1 - sum T / T_max", "", 0.0, 1.0, 1, source="V-A"),
+        Field(
+            "clients per server in the previous round",
+            "|N_m|",
+            "",
+            0.0,
+            p.num_clients,
+            servers,
+            source="V-A",
+            shared=True,
+        ),
+        Field(
+            "clients per channel in the previous round",
+            "|N_k|",
+            "",
+            0.0,
+            p.num_clients,
+            channels,
+            source="V-A",
+            shared=True,
+        ),
+        Field("time left, share of the budget", "1 - sum T / T_max", "", 0.0, 1.0, 1, source="V-A", shared=True),
         Field("energy left, share of the budget", "1 - sum E / E_max", "", 0.0, 1.0, 1, source="V-A"),
     )
     if kind == "paper":
@@ -281,11 +299,11 @@ def observation_fields(params: AssociationParams, kind: str) -> tuple[Field, ...
     return (
         *fields,
         gain("own mean gain to each server", "", servers, 1.0),
-        Field("own uplink rate in the previous round", "R^H", "bit/s", up * 1e-6, up, 1, "log", "(9)"),
-        Field("own downlink rate in the previous round", "R^B", "bit/s", down * 1e-6, down, 1, "log", "(14)"),
-        delay("own uplink delay in the previous round", "T^H,cm", up_time, 1, "(12)"),
-        Field("own edge delay in the previous round", "T^B,cp", "s", 0.0, max(edge, 1e-9), 1, source="(7)"),
-        delay("own downlink delay in the previous round", "T^B,cm", down_time, 1, "(16)"),
+        Field("own uplink rate in the last round", "R^H", "bit/s", up * 1e-6, up, 1, "log", "(9)"),
+        Field("own downlink rate in the last round", "R^B", "bit/s", down * 1e-6, down, 1, "log", "(14)"),
+        delay("own uplink delay in the last round", "T^H,cm", up_time, 1, "(12)"),
+        Field("own edge delay in the last round", "T^B,cp", "s", 0.0, max(edge, 1e-9), 1, source="(7)"),
+        delay("own downlink delay in the last round", "T^B,cm", down_time, 1, "(16)"),
     )
 
 
@@ -296,11 +314,11 @@ class AssociationSystem(System):
     version: ClassVar[int] = 0
     params_type: ClassVar[type[Params]] = AssociationParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"observation": "paper", "reward_rule": "paper", "reference_cost": 63685.12520559012},
+        "paper": {"observation": "paper", "reward_rule": "paper", "reference_cost": 29417.31515376956},
         "compressed": {
             "feature_bits": PAPER_FEATURE_BITS / 400,
             "gradient_bits": PAPER_FEATURE_BITS / 400,
-            "reference_cost": 159.91433571060452,
+            "reference_cost": 74.59557192936772,
         },
         "heterogeneous": {"energy_budget_low": 500.0, "energy_budget_high": 5000.0},
     }
@@ -467,8 +485,8 @@ class AssociationSystem(System):
             energy_used=state.energy_used + cost.client_energy,
             time_used=state.time_used + cost.round_time,
             cycle=state.cycle + 1,
-            server_clients=xp.sum(one_hot(decision.server, p.num_servers), axis=-2, dtype=kind),
-            channel_clients=xp.sum(one_hot(decision.channel, p.num_channels), axis=-2, dtype=kind),
+            server_clients=xp.sum(xp.astype(one_hot(decision.server, p.num_servers), kind), axis=-2),
+            channel_clients=xp.sum(xp.astype(one_hot(decision.channel, p.num_channels), kind), axis=-2),
             uplink_rate=cost.uplink_rate,
             downlink_rate=cost.downlink_rate,
             uplink_delay=cost.uplink_delay,
@@ -514,12 +532,13 @@ class AssociationSystem(System):
         0, its no-op.
         """
         xp = namespace(state.energy_used)
-        free = xp.ones_like(state.uplink_gain[..., 0, :, :], dtype=xp.bool)
+        no_op = xp.astype(arange_like(self.num_actions, partial.server) == 0, xp.int8)
+        legal = xp.ones_like(no_op)
         if self.turns:
-            free = self.pair_clients(partial) == 0
-        legal = xp.reshape(free, (*free.shape[:-2], 1, self.num_actions))
-        no_op = arange_like(self.num_actions, free) == 0
-        return xp.astype(xp.where(state.active[..., None], legal, no_op), xp.int8)
+            free = xp.astype(self.pair_clients(partial) == 0, xp.int8)
+            legal = xp.reshape(free, (*free.shape[:-2], 1, self.num_actions))
+        active = xp.astype(state.active, xp.int8)[..., None]
+        return active * legal + (1 - active) * no_op
 
     def pair_clients(self, decision: Decision) -> Array:
         """Return how many clients use each (server, channel) pair, `(..., M, K)` integers."""
@@ -528,7 +547,7 @@ class AssociationSystem(System):
         channels = one_hot(decision.channel, self.params.num_channels)[..., None, :]
         return xp.sum(servers & channels, axis=-3)
 
-    def decide(self, state: State, actions: Array) -> Decision:
+    def decide(self, state: State, actions: Array, *, validate: bool = True) -> Decision:
         """Turn actions `(..., N)` into a decision.
 
         A client whose budget is spent is absent whatever it asks for. Sequential decisions give a pair that was taken
@@ -537,7 +556,8 @@ class AssociationSystem(System):
         Raises:
             ValueError: actions of another shape or type, or outside 0..M K - 1; names the client.
         """
-        self.check_actions(actions, tuple(state.energy_used.shape))
+        if validate:
+            self.check_actions(actions, tuple(state.energy_used.shape))
         xp = namespace(actions)
         if not self.turns:
             server = xp.where(state.active, actions // self.params.num_channels, -1)
@@ -707,29 +727,32 @@ class AssociationSystem(System):
 
     def observe(self, state: State, partial: Decision, agent: Array | None = None) -> Array:
         """Return observations in [0, 1] as float32: `(..., N, size)`, or `(..., size)` of one client `(...)`."""
+        xp = namespace(state.energy_used)
         if self.observation != "sequential":
-            raw = self._own_view(state)
-            if agent is not None:
-                raw = namespace(raw).take_along_axis(raw, agent[..., None, None], axis=-2)[..., 0, :]
-        elif agent is not None:
-            raw = self._pair_view(state, partial, agent)
-        else:
-            xp = namespace(state.energy_used)
-            clients = [xp.zeros_like(partial.server[..., 0]) + n for n in range(self.params.num_clients)]
-            raw = xp.stack([self._pair_view(state, partial, client) for client in clients], axis=-2)
-        return self.normaliser(raw)
+            seen = self._own_view(state)
+            return seen if agent is None else xp.take_along_axis(seen, agent[..., None, None], axis=-2)[..., 0, :]
+        if agent is not None:
+            return self.normaliser(self._pair_view(state, partial, agent))
+        clients = [xp.zeros_like(partial.server[..., 0]) + n for n in range(self.params.num_clients)]
+        return self.normaliser(xp.stack([self._pair_view(state, partial, client) for client in clients], axis=-2))
+
+    @functools.cached_property
+    def _own_normalisers(self) -> tuple[Normaliser, Normaliser]:
+        shared = tuple(field for field in self.observation_fields if field.shared)
+        return Normaliser(shared), Normaliser(self.observation_fields[len(shared) :])
 
     def _own_view(self, state: State) -> Array:
         xp = namespace(state.energy_used)
-        loads = xp.concat([state.server_clients, state.channel_clients], axis=-1)
-        time_share = 1.0 - state.time_used[..., None] / self.params.time_budget
-        shared = xp.concat([loads, time_share], axis=-1)[..., None, :]
-        energy_share = 1.0 - (state.energy_used / state.energy_budget)[..., None]
-        parts = [xp.broadcast_to(shared, (*energy_share.shape[:-1], shared.shape[-1])), energy_share]
+        normalise_shared, normalise_own = self._own_normalisers
+        time_left = 1.0 - state.time_used[..., None] / self.params.time_budget
+        shared = normalise_shared(xp.concat([state.server_clients, state.channel_clients, time_left], axis=-1))
+        own = [1.0 - state.energy_used / state.energy_budget]
         if self.observation == "local":
-            own = (state.uplink_rate, state.downlink_rate, state.uplink_delay, state.edge_delay, state.downlink_delay)
-            parts += [state.mean_gain, xp.stack(own, axis=-1)]
-        return xp.concat(parts, axis=-1)
+            own += [state.mean_gain[..., m] for m in range(self.params.num_servers)]
+            own += [state.uplink_rate, state.downlink_rate, state.uplink_delay, state.edge_delay, state.downlink_delay]
+        each = normalise_own(xp.stack(own, axis=-1))
+        wide = xp.broadcast_to(shared[..., None, :], (*each.shape[:-1], shared.shape[-1]))
+        return xp.concat([wide, each], axis=-1)
 
     def _pair_view(self, state: State, partial: Decision, agent: Array) -> Array:
         p, c = self.params, self.constants(state.uplink_gain)

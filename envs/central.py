@@ -6,13 +6,23 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from .masks import MaskStyle, check_mask_style, masked_observation, masked_space
 from .rendering import Renderer
 from .simulator import Simulator
 from .system import System
-from .trees import take
 
 
-class CentralView(gymnasium.Env[np.ndarray, Any]):
+def central_spaces(system: System, style: MaskStyle) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    """Return observation and action space of a learner that decides for all agents, or for one after the other."""
+    if system.turns:
+        return masked_space(system.observation_space(), system.num_actions, style), system.action_space()
+    agents = len(system.agents)
+    box = spaces.Box(0.0, 1.0, (system.observation_size * agents,), np.float32)
+    actions = spaces.MultiDiscrete([system.num_actions] * agents)
+    return masked_space(box, system.num_actions * agents, style), actions
+
+
+class CentralView(gymnasium.Env[Any, Any]):
     """A system as a `gymnasium.Env`.
 
     Simultaneous decisions: the observation is every agent's, one after the other, the action one entry per agent.
@@ -22,33 +32,25 @@ class CentralView(gymnasium.Env[np.ndarray, Any]):
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2}  # noqa: RUF012 (as Gymnasium declares it)
 
-    def __init__(self, system: System, render_mode: str | None = None) -> None:
+    def __init__(self, system: System, render_mode: str | None = None, mask: MaskStyle = "info") -> None:
         """Build the view of `system`; `render_mode` is None, "human" or "rgb_array"."""
         self.system = system
         self.render_mode = render_mode
-        self._renderer = Renderer(render_mode)
+        self.mask = check_mask_style(mask)
         self._simulator = Simulator(system)
+        self._renderer = Renderer(self._simulator, render_mode)
         self._over = True
-        self.observation_space: spaces.Space[Any]
-        self.action_space: spaces.Space[Any]
-        if system.turns:
-            self.observation_space, self.action_space = system.observation_space(), system.action_space()
-        else:
-            size = system.observation_size * len(system.agents)
-            self.observation_space = spaces.Box(0.0, 1.0, (size,), np.float32)
-            self.action_space = spaces.MultiDiscrete([system.num_actions] * len(system.agents))
+        self.observation_space, self.action_space = central_spaces(system, mask)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see `Simulator.reset` for seed and options."""
         super().reset(seed=seed)
         self._simulator.reset(seed, options)
         self._over = False
-        self._show()
-        return self._observe(), self._info()
+        self._renderer.follow()
+        return self._seen({})
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play a round (simultaneous) or a turn (sequential).
 
         Raises:
@@ -61,15 +63,16 @@ class CentralView(gymnasium.Env[np.ndarray, Any]):
         else:
             outcome = self._simulator.step(np.asarray(action)[None])
         if outcome is None:
-            return self._observe(), 0.0, False, False, self._info()
+            observation, info = self._seen({})
+            return observation, 0.0, False, False, info
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         self._over = terminated or truncated
         shared, own = self.system.report(outcome.cost)
-        info = self._info()
-        info.update({name: value[0].item() for name, value in shared.items()})
-        info.update({name: value[0] for name, value in {**own, "projected": outcome.projected}.items()})
-        self._show()
-        return self._observe(), float(outcome.reward[0].mean()), terminated, truncated, info
+        facts: dict[str, Any] = {name: value[0].item() for name, value in shared.items()}
+        facts.update({name: value[0] for name, value in {**own, "projected": outcome.projected}.items()})
+        self._renderer.follow()
+        observation, info = self._seen(facts)
+        return observation, float(outcome.reward[0].mean()), terminated, truncated, info
 
     def _turn_action(self, action: Any) -> np.ndarray:
         value = np.asarray(action)
@@ -79,35 +82,21 @@ class CentralView(gymnasium.Env[np.ndarray, Any]):
             raise ValueError(f"action of {agent} is {action!r}, must be an integer in 0..{last}")
         return value.astype(np.int64)[None]
 
-    def _observe(self) -> np.ndarray:
-        simulator = self._simulator
-        if self.system.turns:
-            return np.asarray(simulator.observations(simulator.turn_agent)[0])
-        return np.asarray(simulator.observations()[0].reshape(-1))
-
-    def _info(self) -> dict[str, Any]:
-        info: dict[str, Any] = {"action_mask": self.action_masks()}
+    def _seen(self, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        observation, mask = self._simulator.visible()[0].reshape(-1), self.action_masks()
+        if self.mask == "info":
+            info["action_mask"] = mask
         if self.system.turns:
             info["agent"] = int(self._simulator.turn_agent[0])
-        return info
+        return masked_observation(observation, mask, self.mask), info
 
     def action_masks(self) -> np.ndarray:
         """Return the legal actions as int8: all agents' rows, one after the other, or the row of the agent in turn."""
-        masks = self._simulator.masks()[0]
-        if self.system.turns:
-            return np.array(masks[int(self._simulator.turn_agent[0])])
-        return np.asarray(masks.reshape(-1))
+        return np.array(self._simulator.legal()[0].reshape(-1))
 
     def render(self) -> Any:
         """Return an RGB array of the last round (`rgb_array`), or show it (`human`)."""
-        if self._simulator.shown is None:
-            raise ValueError("nothing to render: call reset() first")
-        state, decision = self._simulator.shown
-        return self._renderer.render(self.system.scene(take(state, 0), take(decision, 0)))
-
-    def _show(self) -> None:
-        if self.render_mode == "human":
-            self.render()
+        return self._renderer.render()
 
     def close(self) -> None:
         """Close the window, if there is one."""

@@ -23,6 +23,7 @@ class Field:
         size: how many numbers it contributes.
         scale: "linear": (x - low) / (high - low); "log": log(x / low) / log(high / low).
         source: equation or section that defines it.
+        shared: whether it is the same for all agents; such fields come first.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Field:
     size: int
     scale: Literal["linear", "log"] = "linear"
     source: str = ""
+    shared: bool = False
 
     @property
     def formula(self) -> str:
@@ -52,6 +54,7 @@ class Normaliser:
         self._low = np.array([field.low for field in columns])
         self._high = np.array([field.high for field in columns])
         self._log = np.array([field.scale == "log" for field in columns])
+        self._any_log = bool(self._log.any())
         self._offset = np.array([math.log(f.low) if f.scale == "log" else f.low for f in columns])
         ends = np.array([math.log(f.high) if f.scale == "log" else f.high for f in columns])
         self._factor = 1.0 / (ends - self._offset)
@@ -65,6 +68,7 @@ class Normaliser:
             floats = [like(a, raw) for a in (self._low, self._high, self._offset, self._factor)]
             self._cache[key] = (*floats, xp.asarray(self._log, device=raw.device))
         low, high, offset, factor, logarithmic = self._cache[key]
-        bounded = xp.minimum(xp.maximum(raw, low), high)
-        scaled = xp.where(logarithmic, xp.log(xp.where(logarithmic, bounded, 1.0)), bounded)
-        return xp.clip(xp.astype((scaled - offset) * factor, xp.float32), 0.0, 1.0)
+        value = xp.minimum(xp.maximum(raw, low), high)
+        if self._any_log:
+            value = xp.where(logarithmic, xp.log(xp.where(logarithmic, value, 1.0)), value)
+        return xp.clip(xp.astype((value - offset) * factor, xp.float32), 0.0, 1.0)

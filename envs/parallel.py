@@ -2,19 +2,17 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from .checks import unknown_name
+from .masks import MaskStyle, check_mask_style, masked_space
 from .rendering import Renderer
 from .simulator import Simulator
 from .system import System
-from .trees import take
-
-MaskStyle = Literal["info", "observation"]
 
 INTEGERS = frozenset({int, np.int64, np.int32})
 """Types that need no closer look."""
@@ -40,24 +38,17 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         self.system = system
         self.metadata = {**self.metadata, "name": f"{system.name}_v{system.version}"}
         self.render_mode = render_mode
-        self._renderer = Renderer(render_mode)
-        if mask not in ("info", "observation"):
-            raise unknown_name("mask", str(mask), ("info", "observation"))
-        self.mask = mask
+        self.mask = check_mask_style(mask)
         self._simulator = Simulator(system)
+        self._renderer = Renderer(self._simulator, render_mode)
         self.possible_agents = list(system.agents)
         self.agents: list[str] = []
-        self.observation_spaces = {agent: self._observation_space() for agent in self.possible_agents}
+        self.observation_spaces = {
+            agent: masked_space(system.observation_space(), system.num_actions, mask) for agent in self.possible_agents
+        }
         self.action_spaces = {agent: system.action_space() for agent in self.possible_agents}
         size = system.observation_size * len(system.agents)
         self.state_space = spaces.Box(0.0, 1.0, (size,), np.float32)
-
-    def _observation_space(self) -> spaces.Space[Any]:
-        own = self.system.observation_space()
-        if self.mask == "info":
-            return own
-        legal = spaces.Box(0, 1, (self.system.num_actions,), np.int8)
-        return spaces.Dict({"observation": own, "action_mask": legal})
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """Return the observation space of `agent`; always the same object."""
@@ -78,7 +69,7 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         self._simulator.reset(seed, options)
         self.agents = list(self.possible_agents)
         observations, masks = self._observe()
-        self._show()
+        self._renderer.follow()
         return observations, self._infos({}, {}, masks)
 
     def step(
@@ -107,7 +98,7 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         infos = self._infos(shared, {**own, "projected": outcome.projected}, masks)
         if outcome.terminated[0] or outcome.truncated[0]:
             self.agents = []
-        self._show()
+        self._renderer.follow()
         return observations, rewards, terminated, truncated, infos
 
     def _joint_action(self, actions: Mapping[str, Any]) -> np.ndarray:
@@ -158,17 +149,7 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
 
     def render(self) -> np.ndarray | None:
         """Return an RGB array of the last round (`rgb_array`), or show it (`human`)."""
-        return self._renderer.render(self._scene())
-
-    def _show(self) -> None:
-        if self.render_mode == "human":
-            self.render()
-
-    def _scene(self) -> Any:
-        if self._simulator.shown is None:
-            raise ValueError("nothing to render: call reset() first")
-        state, decision = self._simulator.shown
-        return self.system.scene(take(state, 0), take(decision, 0))
+        return self._renderer.render()
 
     def close(self) -> None:
         """Close the window, if there is one."""

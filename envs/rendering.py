@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .checks import unknown_name
+from .simulator import Simulator
 from .system import Scene
+from .trees import take
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,26 +88,35 @@ def to_array(scene: Scene) -> np.ndarray:
 class Renderer:
     """Renders scenes in one mode; "human" keeps a window, where there is a screen."""
 
-    def __init__(self, mode: str | None) -> None:
+    def __init__(self, simulator: Simulator, mode: str | None) -> None:
         """Check the mode: None, "human" or "rgb_array"."""
         if mode is not None and mode not in MODES:
             raise unknown_name("render_mode", str(mode), MODES)
         self.mode = mode
+        self._simulator = simulator
         self._window: Any = None
 
-    def render(self, scene: Scene) -> np.ndarray | None:
-        """Return the picture (`rgb_array`) or show it and return None (`human`).
+    def render(self) -> np.ndarray | None:
+        """Return the picture of the last round (`rgb_array`), or show it and return None (`human`).
 
         Raises:
-            ValueError: the environment was made without a render mode.
+            ValueError: the environment was made without a render mode, or was not reset.
         """
+        if self._simulator.shown is None:
+            raise ValueError("nothing to render: call reset() first")
         if self.mode is None:
             raise ValueError("render_mode is None: make the environment with render_mode='rgb_array' or 'human'")
-        picture = to_array(scene)
+        state, decision = self._simulator.shown
+        picture = to_array(self._simulator.system.scene(take(state, 0), take(decision, 0)))
         if self.mode == "rgb_array":
             return picture
         self._show(picture)
         return None
+
+    def follow(self) -> None:
+        """Bring the window up to date, in mode "human"."""
+        if self.mode == "human":
+            self.render()
 
     def _show(self, picture: np.ndarray) -> None:
         from matplotlib import pyplot
@@ -130,4 +141,4 @@ class Renderer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the window behind when an environment is pickled."""
-        return {"mode": self.mode, "_window": None}
+        return {**self.__dict__, "_window": None}

@@ -1,125 +1,235 @@
 """The only stepping code: every view drives this simulator, which calls the system's pure methods."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 
-from ..twin.arrays import Array, namespace, one_hot
+from ..twin.arrays import Array, arange_like, namespace, one_hot
 from . import randomness
 from .checks import unknown_name
 from .system import System
-from .trees import add_axis, stack
+from .trees import add_axis, stack, tree_map, where
 
-OPTIONS = ("draw", "episode")
+OPTIONS = ("draw", "episode", "params")
+
+Autoreset = Literal["next_step", "same_step"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one round brought, for a batch of B copies and N agents."""
+    """What one step brought, for a batch of B copies and N agents."""
 
     decision: Any
     cost: Any
     progress: Array
     reward: Array
-    """`(B, N)`."""
+    """`(B, N)`; 0 for copies that did not complete a round."""
     projected: Array
     """`(B, N)` booleans: the action was illegal and became the nearest legal one."""
     terminated: Array
     """`(B,)` booleans."""
     truncated: Array
     """`(B,)` booleans."""
+    completed: Array | None = None
+    """`(B,)` booleans: copies that completed a round; None: all did."""
+    final_observations: Array | None = None
+    """`Simulator.visible` before the reset, where an episode ended and was begun anew in the same step."""
+    final_masks: Array | None = None
+    """`Simulator.legal` before the reset."""
 
 
 class Simulator:
     """A batch of copies of one system.
 
-    Copy i of a simulator seeded s draws what a single one seeded s + i draws. A round's draw depends on (seed, episode,
-    round) alone.
+    A round's draw depends on (seed, episode, round) alone, and copy i of a simulator seeded s draws what a single one
+    seeded s + i draws. With `shared_draws` one generator draws for the whole batch: faster, reproducible for the same
+    seed and number of copies, and the only way on a device.
     """
 
-    def __init__(self, system: System, num_envs: int = 1) -> None:
-        """Keep the system; nothing is drawn before `reset`."""
-        self.system = system
-        self.num_envs = num_envs
-        self.state: Any = None
-        self.partial: Any = None
-        self.turn = 0
-        self.shown: tuple[Any, Any] | None = None
-        self._rng = randomness.RoundGenerator()
-        self._seed: int | None = None
-        self._episode = 0
-        self._cycle = 0
-        self._injected: list[Any] = []
-        self._asked: Array = None
-
-    def reset(self, seed: int | None = None, options: Mapping[str, Any] | None = None) -> None:
-        """Begin an episode: the first of `seed`, or the next of the seed used before.
+    def __init__(
+        self,
+        system: System,
+        num_envs: int = 1,
+        *,
+        autoreset: Autoreset | None = None,
+        device: str | torch.device | None = None,
+        shared_draws: bool | None = None,
+        validate: bool | None = None,
+    ) -> None:
+        """Keep the settings; nothing is drawn before `reset`.
 
         Args:
-            seed: not negative; None goes on with the next episode (a fresh seed at the first reset).
-            options: "draw" injects the first round's draw, or with a sequence those of the first rounds; "episode"
-                goes to that episode of the seed instead of the next.
+            system: what is simulated.
+            num_envs: copies B.
+            autoreset: when a copy whose episode ended begins the next: in the next step, in the same step, or never.
+            device: None for NumPy, else the torch device on which everything stays.
+            shared_draws: whether one generator draws for all copies; None: on a device only.
+            validate: whether actions are checked at once; None: everywhere but on CUDA, where the check waits for
+                `reset` or `check`.
+        """
+        if num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs}, must be at least 1")
+        self.base_system = self.system = system
+        self.num_envs = num_envs
+        self.autoreset = autoreset
+        self.device = None if device is None else torch.device(device)
+        self.shared_draws = self.device is not None if shared_draws is None else shared_draws
+        self.validate = (self.device is None or self.device.type != "cuda") if validate is None else validate
+        self.state: Any = None
+        self.seen: Any = None
+        self.partial: Any = None
+        self.turn: Array = None
+        self.order: Array = None
+        self.shown: tuple[Any, Any] | None = None
+        self._asked: Array = None
+        self._over: Array = None
+        self._bad: Array = None
+        self._rng = randomness.RoundGenerator()
+        self._batch_rng: Any = None
+        self._seeds: np.ndarray | None = None
+        self._episode = np.zeros(num_envs, np.int64)
+        self._cycle = np.zeros(num_envs, np.int64)
+        self._steps = 0
+        self._resets = 0
+        self._injected: list[Any] = []
+
+    # Episodes.
+
+    def reset(self, seed: int | Sequence[int] | None = None, options: Mapping[str, Any] | None = None) -> None:
+        """Begin an episode in every copy: the first of `seed`, or the next of the seed used before.
+
+        Args:
+            seed: not negative; copy i takes seed + i, or the i-th of a sequence. None goes on with the next episode
+                (a fresh seed at the first reset).
+            options: "draw" injects a draw, or with a sequence those of the rounds since the reset; "episode" goes to
+                that episode of the seed; "params" overrides parameters until the next reset, observations keep their
+                scale.
 
         Raises:
-            ValueError: negative seed or episode, misspelt option, malformed draw.
+            ValueError: negative seed or episode, misspelt option or parameter, malformed draw, parameters that change
+                the spaces; actions of a device run that were out of range (`check`).
         """
+        self.check()
         options = options or {}
-        for name, value in (("seed", seed), ("episode", options.get("episode"))):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0):
-                raise ValueError(f"{name} is {value!r}, must be an integer of at least 0")
-        self._injected = self._read_options(options)
-        if seed is not None or self._seed is None:
-            fresh = np.random.SeedSequence().generate_state(1)[0]
-            self._seed, self._episode = int(fresh if seed is None else seed), 0
+        seeds = self._read_seeds(seed)
+        episode = options.get("episode")
+        if episode is not None:
+            randomness.check_seed(episode, "episode")
+        self.system = self._read_params(options)
+        self._injected = self._read_draws(options)
+        if seeds is not None or self._seeds is None:
+            first = int(np.random.SeedSequence().generate_state(1)[0]) + np.arange(self.num_envs)
+            self._seeds = first if seeds is None else seeds
+            self._episode[:], self._resets = 0, 0
         else:
             self._episode += 1
-        self._episode = int(options.get("episode", self._episode))
-        self._cycle = 0
-        self.state = self.system.start(self._draw())
-        self._begin_round()
+            self._resets += 1
+        if episode is not None:
+            self._episode[:], self._resets = int(episode), int(episode)
+        self._cycle[:], self._steps = 0, 0
+        self.state = self.system.start(self._draw(self._episode, self._cycle))
+        self._over = None
+        self._begin_round(None)
         self.shown = (self.state, self.partial)
 
-    def _read_options(self, options: Mapping[str, Any]) -> list[Any]:
+    def _read_seeds(self, seed: int | Sequence[int] | None) -> np.ndarray | None:
+        if seed is None:
+            return None
+        if isinstance(seed, Sequence | np.ndarray):
+            if len(seed) != self.num_envs:
+                raise ValueError(f"seed has {len(seed)} values, must have one per copy: {self.num_envs}")
+            return np.array([randomness.check_seed(value, "seed") for value in seed])
+        return randomness.check_seed(seed, "seed") + np.arange(self.num_envs)
+
+    def _read_params(self, options: Mapping[str, Any]) -> System:
         for name in options:
             # Official suites pass an unknown option and expect it to be ignored: only a likely misspelling is an error.
             if name not in OPTIONS and any(name in valid or valid in name for valid in OPTIONS):
                 raise unknown_name("reset option", name, OPTIONS)
+        if "params" not in options:
+            return self.base_system
+        base = self.base_system
+        given = {field.name: getattr(base.params, field.name) for field in dataclasses.fields(base.params)}
+        system = type(base)(type(base.params).create({**given, **options["params"]}))
+        shapes = [(each.agents, each.num_actions, each.observation_size, each.turns) for each in (base, system)]
+        if shapes[0] != shapes[1]:
+            names = ", ".join(options["params"])
+            raise ValueError(f"reset can not override parameters that change the spaces: {names}")
+        system.observation_fields = base.observation_fields
+        return system
+
+    def _read_draws(self, options: Mapping[str, Any]) -> list[Any]:
         if "draw" not in options:
             return []
         given = options["draw"]
         draws = list(given) if isinstance(given, Sequence) else [given]
-        for draw in draws:
-            self.system.check_draw(draw)
-        return [draw if self._is_batched(draw) else add_axis(draw) for draw in draws]
+        return [self._read_draw(draw) for draw in draws]
 
-    def _is_batched(self, draw: Any) -> bool:
+    def _read_draw(self, draw: Any) -> Any:
+        self.system.check_draw(draw)
         batch = self.system.draw_batch(draw)
-        if batch not in ((), (self.num_envs,)) or (batch == () and self.num_envs > 1):
+        if batch == () and self.num_envs == 1:
+            draw, batch = add_axis(draw), (1,)
+        if batch != (self.num_envs,):
             raise ValueError(f"the injected draw has batch shape {batch}, must be {(self.num_envs,)}")
-        return bool(batch)
+        return self._on_device(draw)
 
-    def _draw(self) -> Any:
-        if self._cycle < len(self._injected):
-            return self._injected[self._cycle]
-        assert self._seed is not None
-        place = self._episode, self._cycle
+    def _on_device(self, tree: Any) -> Any:
+        if self.device is None:
+            return tree
+        return tree_map(functools.partial(torch.as_tensor, device=self.device), tree)
+
+    def _draw(self, episode: np.ndarray, cycle: np.ndarray) -> Any:
+        """Draw for every copy: what was injected for this step, or what seed, episode and round say."""
+        step, self._steps = self._steps, self._steps + 1
+        if step < len(self._injected):
+            return self._injected[step]
+        assert self._seeds is not None
+        if self.shared_draws:
+            if step == 0:
+                place = int(self._seeds[0]), self._resets, self.num_envs
+                self._batch_rng = randomness.batch_generator(self.device, *place)
+            return self.system.draw(self._batch_rng, (self.num_envs,))
+        places = zip(self._seeds.tolist(), episode.tolist(), cycle.tolist(), strict=True)
         if self.num_envs == 1:
-            return self.system.draw(self._rng.at(self._seed, *place), (1,))
-        return stack([self.system.draw(self._rng.at(self._seed + copy, *place)) for copy in range(self.num_envs)])
+            (place,) = places
+            return self._on_device(self.system.draw(self._rng.at(*place), (1,)))
+        return self._on_device(stack([self.system.draw(self._rng.at(*place)) for place in places]))
 
-    def _begin_round(self) -> None:
-        self.turn = 0
+    def _begin_round(self, anew: Array | None) -> None:
+        """Prepare the decisions of a round in the copies `anew` `(B,)`; None: in all."""
         self.seen = self.system.believed(self.state)
-        self.partial = self.system.undecided(self.state)
-        self.order = self.system.turn_order(self.seen) if self.system.turns else None
+        undecided = self.system.undecided(self.state)
+        if anew is None:
+            self.partial = undecided
+            self._asked = None
+            self.turn = None
+            self.order = self.system.turn_order(self.seen) if self.system.turns else None
+            return
+        self.partial = where(anew, undecided, self.partial)
+        xp = namespace(self.turn)
+        self.turn = xp.where(anew, 0, self.turn)
+        self.order = xp.where(anew[..., None], self.system.turn_order(self.seen), self.order)
+
+    # Decisions.
 
     @property
     def turn_agent(self) -> Array:
         """Index `(B,)` of the agent whose turn it is."""
-        assert self.order is not None
-        return self.order[..., self.turn]
+        if self.order is None:
+            self.order = arange_like(len(self.system.agents), self.partial_actions)[None] + 0 * self.partial_actions
+        if self.turn is None:
+            return self.order[..., 0]
+        return namespace(self.order).take_along_axis(self.order, self.turn[..., None], axis=-1)[..., 0]
+
+    @property
+    def partial_actions(self) -> Array:
+        """Actions `(B, N)` that lead to what was decided so far in the round."""
+        return self.system.actions_of(self.partial)
 
     def observations(self, agent: Array | None = None) -> Array:
         """Return what the agents see of the believed state: `(B, N, size)`, or `(B, size)` of one agent `(B,)`."""
@@ -129,33 +239,132 @@ class Simulator:
         """Return the legal actions `(B, N, num_actions)` as int8."""
         return self.system.mask(self.state, self.partial)
 
+    def visible(self) -> Array:
+        """Return what the next step's agents see: `(B, N, size)`, or `(B, size)` of the agents in turn."""
+        return self.observations(self.turn_agent) if self.system.turns else self.observations()
+
+    def legal(self) -> Array:
+        """Return what the next step's agents may do: `(B, N, num_actions)`, or `(B, num_actions)` of those in turn."""
+        masks = self.masks()
+        if not self.system.turns:
+            return masks
+        return namespace(masks).take_along_axis(masks, self.turn_agent[..., None, None], axis=-2)[..., 0, :]
+
+    def check(self) -> None:
+        """Raise `ValueError` if an action was out of range since the last check (where that is not raised at once)."""
+        if self._bad is not None and bool(self._bad):
+            self._bad = None
+            raise ValueError(
+                f"an action was outside 0..{self.system.num_actions - 1} since the last check; it was clipped. "
+                "Use validate=True to stop at the step that sends it"
+            )
+
+    def _legal(self, actions: Array, idle: Array | None) -> Array:
+        """Give copies that only reset the action 0; on a device clip what is out of range and remember that it was."""
+        xp = namespace(actions)
+        if idle is not None:
+            actions = xp.where(xp.reshape(idle, (-1, *(1,) * (actions.ndim - 1))), 0, actions)
+        if not self.validate:
+            bounded = xp.clip(actions, 0, self.system.num_actions - 1)
+            bad = xp.any(bounded != actions)
+            self._bad = bad if self._bad is None else self._bad | bad
+            actions = bounded
+        return actions
+
     def step(self, actions: Array) -> Outcome:
-        """Play a whole round with joint actions `(B, N)`."""
-        return self.play(self.system.decide(self.seen, actions), actions)
+        """Play a whole round in every copy with joint actions `(B, N)`."""
+        actions = self._legal(actions, self._over)
+        decision = self.system.decide(self.seen, actions, validate=self.validate)
+        return self.play(decision, actions)
 
     def take_turn(self, action: Array) -> Outcome | None:
-        """Play one agent's turn with its action `(B,)`; the last turn of a round completes it."""
-        xp = namespace(action)
-        agent = self.turn_agent
-        self.partial = self.system.decide_turn(self.seen, self.partial, agent, action)
-        asked = self.system.actions_of(self.partial) if self.turn == 0 else self._asked
-        self._asked = xp.where(one_hot(agent, len(self.system.agents)), action[..., None], asked)
-        self.turn += 1
-        if self.turn < len(self.system.agents):
-            return None
-        return self.play(self.partial, self._asked)
+        """Play one agent's turn in every copy with its action `(B,)`; None while no copy completes a round or resets.
 
-    def play(self, decision: Any, asked: Array | None = None) -> Outcome:
-        """Play a whole round with a decision; `asked` are the actions it came from, where they may differ."""
-        system, state = self.system, self.state
+        Where decisions are simultaneous the agents' turns follow their indices and nobody sees what others chose.
+        """
+        system, agents = self.system, len(self.system.agents)
+        agent = self.turn_agent
+        xp = namespace(agent)
+        action = self._legal(action, self._over)
+        asked = xp.zeros_like(self.order) if self._asked is None else self._asked
+        self._asked = xp.where(one_hot(agent, agents), action[..., None], asked)
+        self.turn = (xp.zeros_like(agent) if self.turn is None else self.turn) + 1
+        if system.turns:
+            self.partial = system.decide_turn(self.seen, self.partial, agent, action)
+        completed = self.turn == agents
+        idle = self._over
+        if not bool(xp.any(completed if idle is None else completed | idle)):
+            return None
+        if not system.turns:
+            return self.play(system.decide(self.seen, self._asked), self._asked)
+        return self.play(self.partial, self._asked, completed if idle is None else completed & ~idle)
+
+    # What follows from them.
+
+    def play(self, decision: Any, asked: Array | None = None, completed: Array | None = None) -> Outcome:
+        """Play a round with a decision.
+
+        Args:
+            decision: of every copy.
+            asked: actions `(B, N)` it came from, where they may differ.
+            completed: copies `(B,)` whose round is complete; the others keep their state. None: all.
+        """
+        system, state, idle = self.system, self.state, self._over
+        xp = namespace(system.actions_of(decision))
+        if completed is not None and idle is None and bool(xp.all(completed)):
+            completed = None
+        moved = completed if idle is None or completed is not None else ~idle
+        self._count(moved, idle)
         cost = system.cost(state, decision, validate=False)
         progress = system.predict(state, decision)
-        self._cycle += 1
-        self.state = system.advance(state, decision, self._draw(), cost)
-        self.shown = (state, decision)
-        reward = system.reward(self.state, cost, progress)
-        terminated, truncated = system.ended(self.state)
+        draw = self._draw(self._episode, self._cycle)
+        after = system.advance(state, decision, draw, cost)
+        reward = system.reward(after, cost, progress)
+        terminated, truncated = system.ended(after)
         made = system.actions_of(decision)
         projected = made != (made if asked is None else asked)
-        self._begin_round()
-        return Outcome(decision, cost, progress, reward, projected, terminated, truncated)
+        if moved is not None:
+            after = where(moved, after, state)
+            reward = xp.where(moved[..., None], reward, 0.0)
+            terminated, truncated = terminated & moved, truncated & moved
+            projected = projected & moved[..., None]
+        if idle is not None:
+            after = where(idle, system.start(draw), after)
+        self.shown = (state, decision)
+        self.state = after
+        outcome = Outcome(decision, cost, progress, reward, projected, terminated, truncated, moved)
+        outcome = self._end_episodes(outcome, draw)
+        self._begin_round(None if completed is None else (completed if idle is None else completed | idle))
+        return outcome
+
+    def _count(self, moved: Array | None, idle: Array | None) -> None:
+        """Move every copy's (episode, round) to the place of its next draw."""
+        if self.shared_draws:
+            return
+        self._cycle += 1 if moved is None else np.asarray(moved)
+        if idle is not None:
+            resetting = np.asarray(idle)
+            self._episode += resetting
+            self._cycle[resetting] = 0
+
+    def _end_episodes(self, outcome: Outcome, draw: Any) -> Outcome:
+        """Mark or begin anew the copies whose episode ended."""
+        self._over = None
+        if self.autoreset is None:
+            return outcome
+        over = outcome.terminated | outcome.truncated
+        if self.device is None and not over.any():
+            return outcome
+        if self.autoreset == "next_step":
+            self._over = over
+            return outcome
+        self._begin_round(outcome.completed)
+        final = dataclasses.replace(outcome, final_observations=self.visible(), final_masks=self.legal())
+        if not self.shared_draws:
+            ended = np.asarray(over)
+            self._episode += ended
+            self._cycle[ended] = 0
+            if self._steps > len(self._injected):
+                draw = self._draw(self._episode, self._cycle)
+        self.state = where(over, self.system.start(draw), self.state)
+        return final

@@ -182,7 +182,7 @@ class System(ABC):
         """Return the legal actions `(..., N, num_actions)` as int8, given what was decided so far in the round."""
 
     @abstractmethod
-    def decide(self, state: Any, actions: Array) -> Any:
+    def decide(self, state: Any, actions: Array, *, validate: bool = True) -> Any:
         """Turn joint actions `(..., N)` into a decision; an illegal choice becomes the nearest legal one."""
 
     @abstractmethod

@@ -385,7 +385,7 @@ def test_local_observation_adds_own_links() -> None:
     after = system.advance(state, decision, system.draw(generator(0, 0, 1)))
     seen = system.observe(after, system.undecided(after))
     offset = 0
-    raw = {"own mean gain to each server": after.mean_gain, "own uplink rate in the previous round": after.uplink_rate}
+    raw = {"own mean gain to each server": after.mean_gain, "own uplink rate in the last round": after.uplink_rate}
     for field in system.observation_fields:
         if field.name in raw:
             value = raw[field.name].reshape(16, -1)

@@ -1,0 +1,174 @@
+"""The vector view: many copies in one batched step, NumPy arrays or torch tensors that never leave their device."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from ..twin.arrays import Array, namespace
+from .central import central_spaces
+from .masks import MaskStyle, check_mask_style, masked_observation
+from .simulator import Outcome, Simulator
+from .system import System
+
+MODES = {AutoresetMode.NEXT_STEP: "next_step", AutoresetMode.SAME_STEP: "same_step"}
+
+
+class VectorView(VectorEnv[Any, Any, Any]):
+    """Copies of a system as a `gymnasium.vector.VectorEnv`; each copy is what `CentralView` is.
+
+    Copy i seeded s plays as a single environment seeded s + i. Observations are `(B, ...)` of the single observation
+    space, rewards `(B,)` means over agents; infos carry `(B, ...)` arrays, each with its `_name` mask of copies that it
+    holds for, among them `agent_reward` `(B, N)`.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        num_envs: int,
+        *,
+        mask: MaskStyle = "info",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        device: str | torch.device | None = None,
+        shared_draws: bool | None = None,
+        validate: bool | None = None,
+    ) -> None:
+        """Build the view.
+
+        Args:
+            system: what is simulated.
+            num_envs: copies B.
+            mask: where the mask of legal actions goes.
+            autoreset_mode: NEXT_STEP (the step after an end only resets that copy) or SAME_STEP (`final_obs` and
+                `final_info` tell how the episode ended).
+            device: None for NumPy; a torch device takes and returns tensors on it.
+            shared_draws: one generator for the whole batch, faster; None: on a device only.
+            validate: see `Simulator`.
+
+        Raises:
+            ValueError: unknown autoreset mode or mask style.
+        """
+        mode = AutoresetMode(autoreset_mode)
+        if mode not in MODES:
+            raise ValueError(f"autoreset_mode is {mode}, must be NEXT_STEP or SAME_STEP")
+        self.system = system
+        self.num_envs = num_envs
+        self.mask = check_mask_style(mask)
+        self.metadata = {"autoreset_mode": mode, "render_modes": []}
+        self.single_observation_space, self.single_action_space = central_spaces(system, mask)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.simulator = Simulator(
+            system,
+            num_envs,
+            autoreset=MODES[mode],  # type: ignore[arg-type]
+            device=device,
+            shared_draws=shared_draws,
+            validate=validate,
+        )
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode in every copy; see `Simulator.reset` for seed and options."""
+        if seed is None or isinstance(seed, int):
+            super().reset(seed=seed)
+        self.simulator.reset(seed, options)
+        return self._seen({})
+
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """Play a round (simultaneous) or a turn (sequential) in every copy.
+
+        Args:
+            actions: integers `(B, N)`, or `(B,)` where decisions are sequential.
+
+        Raises:
+            ValueError: actions of another shape or type, or outside their space; a step before `reset`.
+        """
+        simulator = self.simulator
+        if simulator.state is None:
+            raise ValueError("the episode has not begun: call reset() first")
+        actions = self._integers(actions)
+        outcome = simulator.take_turn(actions) if self.system.turns else simulator.step(actions)
+        if outcome is None:
+            xp = namespace(actions)
+            zero = 0.0 * simulator.state.time_used
+            never = xp.zeros_like(zero, dtype=xp.bool)
+            observations, infos = self._seen({})
+            return observations, zero, never, xp.zeros_like(never), infos
+        infos = self._facts(outcome)
+        if outcome.final_observations is not None:
+            self._add_final(infos, outcome)
+        observations, infos = self._seen(infos)
+        reward = namespace(outcome.reward).mean(outcome.reward, axis=-1)
+        return observations, reward, outcome.terminated, outcome.truncated, infos
+
+    def _integers(self, actions: Any) -> Array:
+        simulator = self.simulator
+        array = np.asarray(actions) if simulator.device is None else torch.as_tensor(actions, device=simulator.device)
+        agents = () if self.system.turns else (len(self.system.agents),)
+        if tuple(array.shape) != (self.num_envs, *agents):
+            raise ValueError(f"actions have shape {tuple(array.shape)}, must be {(self.num_envs, *agents)}")
+        xp = namespace(array)
+        if not xp.isdtype(array.dtype, "integral"):
+            raise ValueError(f"actions have dtype {array.dtype}, must be integer")
+        if self.system.turns and simulator.validate:
+            last = self.system.num_actions - 1
+            bad = np.asarray((array < 0) | (array > last))
+            if bad.any():
+                copy = int(np.argmax(bad))
+                raise ValueError(f"action of copy {copy} is {array[copy]}, must be in 0..{last}")
+        return xp.astype(array, xp.int64)
+
+    def _seen(self, infos: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        flat = (self.num_envs, -1)
+        observations, masks = self.simulator.visible().reshape(flat), self.simulator.legal().reshape(flat)
+        everyone = namespace(masks).ones_like(masks[:, 0], dtype=bool if self.simulator.device is None else torch.bool)
+        if self.mask == "info":
+            infos["action_mask"], infos["_action_mask"] = masks, everyone
+        if self.system.turns:
+            infos["agent"], infos["_agent"] = self.simulator.turn_agent, everyone
+        return masked_observation(observations, masks, self.mask), infos
+
+    def _facts(self, outcome: Outcome) -> dict[str, Any]:
+        shared, own = self.system.report(outcome.cost)
+        known = outcome.completed
+        if known is None:
+            known = namespace(outcome.terminated).ones_like(outcome.terminated)
+        infos: dict[str, Any] = {}
+        extra = {"projected": outcome.projected, "agent_reward": outcome.reward}
+        for name, value in {**shared, **own, **extra}.items():
+            infos[name], infos[f"_{name}"] = value, known
+        return infos
+
+    def _add_final(self, infos: dict[str, Any], outcome: Outcome) -> None:
+        over = outcome.terminated | outcome.truncated
+        flat = (self.num_envs, -1)
+        assert outcome.final_observations is not None
+        assert outcome.final_masks is not None
+        observations, masks = outcome.final_observations.reshape(flat), outcome.final_masks.reshape(flat)
+        final_info = {**infos, "action_mask": masks} if self.mask == "info" else dict(infos)
+        for name in [name for name in final_info if not name.startswith("_")]:
+            final_info[f"_{name}"] = over
+        seen = masked_observation(observations, masks, self.mask)
+        infos["final_obs"] = seen if self.simulator.device is not None else self._one_by_one(seen, over)
+        infos["final_info"] = final_info
+        infos["_final_obs"] = infos["_final_info"] = over
+
+    def _one_by_one(self, seen: Any, over: np.ndarray) -> np.ndarray:
+        """Return Gymnasium's object array: the final observation of each copy that ended, None elsewhere."""
+        listed = np.full(self.num_envs, None, dtype=object)
+        for copy in np.flatnonzero(over):
+            listed[copy] = {k: v[copy] for k, v in seen.items()} if isinstance(seen, Mapping) else seen[copy]
+        return listed
+
+    def action_masks(self) -> Array:
+        """Return the legal actions as int8 `(B, ...)`, laid out as in `CentralView.action_masks`."""
+        return self.simulator.legal().reshape(self.num_envs, -1)
+
+    def check(self) -> None:
+        """Raise `ValueError` if an action was out of range since the last check (on CUDA; elsewhere `step` raises)."""
+        self.simulator.check()

@@ -6,7 +6,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench mutate clean
+.PHONY: help install demo test coverage lint format bench mutate clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,11 @@ demo: $(STAMP) ## Compare every baseline on embedded twins and write a report to
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest -n 2
+
+coverage: $(STAMP) ## Line coverage of twin, envs and baselines, compiled code measured uncompiled
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m "not large" --cov=twin --cov=envs --cov=baselines \
+		--cov-report=term-missing:skip-covered tests/test_twin.py tests/test_association.py tests/test_views.py \
+		tests/test_vector.py tests/test_baselines_association.py
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

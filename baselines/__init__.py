@@ -8,3 +8,8 @@ from . import association
 SOLVERS: Mapping[str, Mapping[str, Any]] = {
     "association": association.SOLVERS,
 }
+
+DEFAULTS: Mapping[str, tuple[str, ...]] = {
+    "association": association.DEFAULTS,
+}
+"""Methods that an evaluation compares when none are named: quick at any size."""

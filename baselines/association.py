@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..envs.association import AssociationSystem, Decision, State
+from ..envs.association import AssociationParams, AssociationSystem, Decision, State
 from ..envs.randomness import generator
 from ..envs.trees import take, tree_map
 from ..twin import compute
@@ -37,6 +37,11 @@ def to_numpy(array: Array) -> np.ndarray:
     return np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
 
 
+def received_powers(power: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Return transmit power times gain as the compiled code wants it."""
+    return np.ascontiguousarray(power * gain, np.float64)
+
+
 def problem_of(system: AssociationSystem, state: State) -> Problem:
     """Put one round of the believed state into the form that the compiled code reads.
 
@@ -49,8 +54,8 @@ def problem_of(system: AssociationSystem, state: State) -> Problem:
     clients, params = system.params.num_clients, system.params
     one_client = np.ones((clients, 1)) * constants.samples[:, None]
     return Problem(
-        uplink_power=np.ascontiguousarray(constants.client_power[:, None, None] * state.uplink_gain, np.float64),
-        downlink_power=np.ascontiguousarray(constants.server_power[:, None] * state.downlink_gain, np.float64),
+        uplink_power=received_powers(constants.client_power[:, None, None], state.uplink_gain),
+        downlink_power=received_powers(constants.server_power[:, None], state.downlink_gain),
         uplink_bits=constants.uplink_bits,
         downlink_bits=constants.downlink_bits,
         client_power=constants.client_power,
@@ -94,17 +99,21 @@ def weakest_first(state: State) -> Integers:
 
 def random_start(system: AssociationSystem, problem: Problem, rng: np.random.Generator) -> tuple[Integers, Integers]:
     """Give every active client a pair of its own, uniformly at random."""
-    server = np.full(problem.active.size, -1)
-    channel = np.full(problem.active.size, -1)
+    server, channel = empty_decision(problem)
     active = np.flatnonzero(problem.active)
     pairs = rng.permutation(system.num_actions)[: active.size]
     server[active], channel[active] = np.divmod(pairs, system.params.num_channels)
     return server, channel
 
 
+def empty_decision(problem: Problem) -> tuple[Integers, Integers]:
+    """Return the decision in which every client is absent."""
+    return np.full(problem.active.size, -1), np.full(problem.active.size, -1)
+
+
 def greedy_in_order(problem: Problem, order: Integers, allowed: np.ndarray) -> tuple[Integers, Integers]:
     """Run the compiled greedy over the active clients of `order`."""
-    server, channel = np.empty(order.size, np.int64), np.empty(order.size, np.int64)
+    server, channel = empty_decision(problem)
     kernel.greedy(problem, order[problem.active[order]], allowed, server, channel)
     return server, channel
 
@@ -136,6 +145,14 @@ def greedy_weakest(
 ) -> tuple[Integers, Integers]:
     """Greedy, clients of weakest best mean gain first."""
     return greedy_in_order(problem, weakest_first(state), anywhere(problem))
+
+
+@solver
+def greedy_strongest(
+    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+) -> tuple[Integers, Integers]:
+    """Greedy, clients of strongest best mean gain first."""
+    return greedy_in_order(problem, weakest_first(state)[::-1], anywhere(problem))
 
 
 def swap_from_random(best_improvement: bool) -> Solver:
@@ -188,13 +205,185 @@ def decomposition(rule: str) -> Solver:
     return solver(decompose)
 
 
+def nearest_with_index(
+    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+) -> tuple[Integers, Integers]:
+    """Nearest server with a vacant channel; channel = index mod K, the next vacant one where that is taken."""
+    server = np.where(problem.active, np.argmax(nearest_association(system, state, problem), axis=1), -1)
+    channel = np.full(server.size, -1)
+    channels = system.params.num_channels
+    for client in np.flatnonzero(problem.active):
+        wanted = (client + np.arange(channels)) % channels
+        channel[client] = next(k for k in wanted if k not in channel[server == server[client]])
+    return server, channel
+
+
+def iterative_greedy(
+    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+) -> tuple[Integers, Integers]:
+    """Greedy over (client, pair): in every step the cheapest addition of all."""
+    server, channel = empty_decision(problem)
+    kernel.iterative_greedy(problem, server, channel)
+    return server, channel
+
+
+def swap_from_greedy(
+    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+) -> tuple[Integers, Integers]:
+    """Swap matching from the weakest-first greedy, first improvement."""
+    server, channel = greedy_in_order(problem, weakest_first(state), anywhere(problem))
+    kernel.swap_matching(problem, server, channel, False)
+    return server, channel
+
+
+def randomised_greedy(orders: int, swap: bool) -> Solver:
+    """Build the best of several weakest-first greedies in perturbed order (GRASP), with a swap at the end or not."""
+
+    def grasp(
+        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+    ) -> tuple[Integers, Integers]:
+        active = np.flatnonzero(problem.active)
+        strength = np.log(np.max(state.mean_gain[active], axis=-1))
+        noisy = strength + rng.standard_normal((orders, active.size))
+        server, channel = empty_decision(problem)
+        kernel.best_greedy(problem, active[np.argsort(noisy, axis=-1)], server, channel)
+        if swap:
+            kernel.swap_matching(problem, server, channel, False)
+        return server, channel
+
+    ending = ", then swap matching" if swap else ""
+    grasp.__doc__ = (
+        f"""Randomised greedy: the best of {orders} weakest-first orders with N(0, 1) on log gain{ending}."""
+    )
+    return solver(grasp)
+
+
+def multi_start(starts: int) -> Solver:
+    """Build the best of several swap matchings from random starts."""
+
+    def restart(
+        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+    ) -> tuple[Integers, Integers]:
+        best, found = np.inf, empty_decision(problem)
+        for _ in range(starts):
+            server, channel = random_start(system, problem, rng)
+            kernel.swap_matching(problem, server, channel, False)
+            cost = kernel.round_cost(problem, server, channel)
+            if cost < best:
+                best, found = cost, (server, channel)
+        return found
+
+    restart.__doc__ = f"""The best of {starts} swap matchings from random starts."""
+    return solver(restart)
+
+
+def annealing(runs: int, steps: int) -> Solver:
+    """Build simulated annealing, several runs, each ended by swap matching; the best is kept."""
+
+    def anneal(
+        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+    ) -> tuple[Integers, Integers]:
+        active = np.flatnonzero(problem.active)
+        best, found = np.inf, empty_decision(problem)
+        for _ in range(runs if active.size else 0):
+            server, channel = random_start(system, problem, rng)
+            clients = active[rng.integers(active.size, size=steps)]
+            pairs = rng.integers(system.num_actions, size=steps)
+            kernel.anneal(problem, server, channel, clients, pairs, rng.random(steps))
+            kernel.swap_matching(problem, server, channel, False)
+            cost = kernel.round_cost(problem, server, channel)
+            if cost < best:
+                best, found = cost, (server, channel)
+        return found
+
+    anneal.__doc__ = f"""Simulated annealing over moves and swaps, {runs} runs of {steps:,} steps, each with a swap."""
+    return solver(anneal)
+
+
+def exact(
+    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+) -> tuple[Integers, Integers]:
+    """Optimum by branch and bound, for small cases.
+
+    Raises:
+        ValueError: more clients than `EXACT_CLIENTS`.
+    """
+    active = int(problem.active.sum())
+    if active > EXACT_CLIENTS:
+        raise ValueError(f"{active} clients are active, the exact search takes at most {EXACT_CLIENTS}")
+    order = weakest_first(state)
+    server, channel = swap_from_greedy(system, state, problem, rng)
+    if active:
+        kernel.branch_and_bound(problem, order[problem.active[order]], server, channel)
+    return server, channel
+
+
+def best_fixed(samples: int, starts: int) -> Solver:
+    """Build the best decision that is the same for every round: what a state without channels can reach at most.
+
+    It minimises the mean log cost over sampled twins of the system by swap matching from random starts (sample average
+    approximation), once per set of parameters; clients whose budget is spent are left out when it is used.
+    """
+
+    @functools.lru_cache(maxsize=16)
+    def learn(params: AssociationParams) -> tuple[Integers, Integers]:
+        system = AssociationSystem(params)
+        rng = generator(0, 0, 0, 3)
+        state = system.start(system.draw(rng, (samples,)))
+        first = problem_of(system, take(state, 0))
+        constants = system.constants(state.uplink_gain)
+        uplink_powers = received_powers(constants.client_power[:, None, None], state.uplink_gain)
+        downlink_powers = received_powers(constants.server_power[:, None], state.downlink_gain)
+        best, found = np.inf, empty_decision(first)
+        for _ in range(starts):
+            server, channel = random_start(system, first, rng)
+            average = kernel.swap_on_average(first, uplink_powers, downlink_powers, server, channel)
+            if average < best:
+                best, found = average, (server, channel)
+        return found
+
+    def fixed(
+        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
+    ) -> tuple[Integers, Integers]:
+        server, channel = learn(system.params)
+        return np.where(problem.active, server, -1), np.where(problem.active, channel, -1)
+
+    fixed.__doc__ = f"""The best fixed joint decision, the average over {samples} sampled twins minimised."""
+    return solver(fixed)
+
+
+EXACT_CLIENTS = 8
+"""The search grows with the clients' number like (M K)^N: eight of them take seconds at M K = 12."""
+
 SOLVERS: dict[str, Solver] = {
     "swap_matching": swap_from_random(best_improvement=False),
     "swap_matching_best": swap_from_random(best_improvement=True),
+    "swap_from_greedy": solver(swap_from_greedy),
     "greedy": greedy,
     "greedy_weakest": greedy_weakest,
+    "greedy_strongest": greedy_strongest,
+    "greedy_iterative": solver(iterative_greedy),
     "decomposition_gain": decomposition("gain"),
     "decomposition_time": decomposition("time"),
     "decomposition_cost": decomposition("cost"),
+    "nearest_index": solver(nearest_with_index),
     "random_feasible": random_feasible,
+    **{f"grasp_{n}": randomised_greedy(n, swap=False) for n in (8, 16, 32)},
+    **{f"grasp_{n}_swap": randomised_greedy(n, swap=True) for n in (8, 16, 32)},
+    "multi_start": multi_start(20),
+    "annealing": annealing(2, 200_000),
+    "exact": solver(exact),
+    "best_fixed": best_fixed(samples=200, starts=3),
 }
+
+DEFAULTS = (
+    "swap_matching",
+    "swap_from_greedy",
+    "greedy",
+    "greedy_weakest",
+    "grasp_8_swap",
+    "decomposition_gain",
+    "decomposition_time",
+    "decomposition_cost",
+    "random_feasible",
+)

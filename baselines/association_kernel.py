@@ -201,3 +201,180 @@ def own_best_channel(problem: Problem, server: Integers, channel: Integers, by_t
                 best, best_k = score, k
         channel[n] = best_k
         taken[m, best_k] = True
+
+
+@njit(cache=True)
+def iterative_greedy(problem: Problem, server: Integers, channel: Integers) -> None:
+    """Serve in every step the client and the vacant pair that make the round so far cheapest; writes the decision."""
+    clients, servers, channels = problem.uplink_power.shape
+    server[:], channel[:] = -1, -1
+    up, down, load = np.zeros(clients), np.zeros(clients), np.empty(servers)
+    kept_up, kept_down = np.empty(clients), np.empty(clients)
+    taken = np.zeros((servers, channels), np.bool_)
+    for _ in range(problem.active.sum()):
+        best, best_n, best_m, best_k = np.inf, -1, -1, -1
+        kept_up[:], kept_down[:] = up, down
+        for n in range(clients):
+            if server[n] >= 0 or not problem.active[n]:
+                continue
+            for pair in range(servers * channels):
+                m, k = pair // channels, pair % channels
+                if taken[m, k]:
+                    continue
+                server[n], channel[n] = m, k
+                refresh(problem, server, channel, k, up, down)
+                trial = total(problem, server, up, down, load)
+                if trial < best:
+                    best, best_n, best_m, best_k = trial, n, m, k
+                up[:], down[:] = kept_up, kept_down
+                server[n], channel[n] = -1, -1
+        server[best_n], channel[best_n] = best_m, best_k
+        taken[best_m, best_k] = True
+        refresh(problem, server, channel, best_k, up, down)
+
+
+@njit(cache=True)
+def best_greedy(problem: Problem, orders: Integers, server: Integers, channel: Integers) -> None:
+    """Run the greedy in every order of `orders` (n, N) and keep the cheapest decision."""
+    allowed = np.ones(problem.edge_delay.shape, np.bool_)
+    trial_server, trial_channel = np.empty_like(server), np.empty_like(channel)
+    best = np.inf
+    for row in range(orders.shape[0]):
+        greedy(problem, orders[row], allowed, trial_server, trial_channel)
+        cost = round_cost(problem, trial_server, trial_channel)
+        if cost < best:
+            best = cost
+            server[:], channel[:] = trial_server, trial_channel
+
+
+@njit(cache=True)
+def anneal(
+    problem: Problem, server: Integers, channel: Integers, clients_of: Integers, pairs: Integers, uniforms: Floats
+) -> None:
+    """Simulated annealing over moves and swaps from the given decision; ends in the cheapest decision seen.
+
+    Proposal s gives client `clients_of[s]` the pair `pairs[s]` (its holder takes the client's pair) and is accepted
+    with probability exp(-relative rise / temperature), the temperature falling from 0.3 to 1e-4 geometrically.
+    """
+    clients, servers, channels = problem.uplink_power.shape
+    up, down, load = np.zeros(clients), np.zeros(clients), np.empty(servers)
+    kept_up, kept_down = np.empty(clients), np.empty(clients)
+    holder = np.full((servers, channels), -1)
+    for n in range(clients):
+        if server[n] >= 0:
+            holder[server[n], channel[n]] = n
+            up[n], down[n] = link_delays(problem, server, channel, n)
+    cost = total(problem, server, up, down, load)
+    best, best_server, best_channel = cost, server.copy(), channel.copy()
+    steps = pairs.size
+    for step in range(steps):
+        temperature = 0.3 * (1e-4 / 0.3) ** (step / steps)
+        n, m, k = clients_of[step], pairs[step] // channels, pairs[step] % channels
+        if holder[m, k] == n:
+            continue
+        old_m = server[n]
+        kept_up[:], kept_down[:] = up, down
+        old_k = exchange(server, channel, holder, n, m, k)
+        trial = changed_cost(problem, server, channel, old_k, k, up, down, load)
+        if trial < cost or uniforms[step] < math.exp((cost - trial) / (cost * temperature)):
+            cost = trial
+            if cost < best:
+                best = cost
+                best_server[:], best_channel[:] = server, channel
+        else:
+            exchange(server, channel, holder, n, old_m, old_k)
+            up[:], down[:] = kept_up, kept_down
+    server[:], channel[:] = best_server, best_channel
+
+
+@njit(cache=True)
+def branch_and_bound(problem: Problem, order: Integers, server: Integers, channel: Integers) -> int:
+    """Find the optimum, depth first over the clients of `order`; returns the nodes visited.
+
+    `server` and `channel` hold a feasible decision, whose cost is the first bound. Another client only adds
+    interference, load and energy, so the cost of those placed so far is a lower bound of every completion.
+    """
+    clients, servers, channels = problem.uplink_power.shape
+    best = round_cost(problem, server, channel) * (1.0 + 1e-12)
+    trial_server, trial_channel = np.full(clients, -1), np.full(clients, -1)
+    taken = np.zeros(servers * channels, np.bool_)
+    pair = np.full(order.size, -1)
+    depth, visited = 0, 0
+    while depth >= 0:
+        n = order[depth]
+        if pair[depth] >= 0:
+            taken[pair[depth]] = False
+            trial_server[n], trial_channel[n] = -1, -1
+        pair[depth] += 1
+        while pair[depth] < servers * channels and taken[pair[depth]]:
+            pair[depth] += 1
+        if pair[depth] == servers * channels:
+            pair[depth] = -1
+            depth -= 1
+            continue
+        taken[pair[depth]] = True
+        trial_server[n], trial_channel[n] = pair[depth] // channels, pair[depth] % channels
+        visited += 1
+        cost = round_cost(problem, trial_server, trial_channel)
+        if cost >= best:
+            continue
+        if depth == order.size - 1:
+            best = cost
+            server[:], channel[:] = trial_server, trial_channel
+        else:
+            depth += 1
+    return visited
+
+
+@njit(cache=True)
+def mean_log_cost(
+    first: Problem, uplink_powers: Floats, downlink_powers: Floats, server: Integers, channel: Integers
+) -> float:
+    """Sample average of log cost: one decision on every twin of `uplink_powers`, `downlink_powers` (S, N, M, K)."""
+    logs = 0.0
+    for sample in range(uplink_powers.shape[0]):
+        twin = Problem(
+            uplink_powers[sample],
+            downlink_powers[sample],
+            first.uplink_bits,
+            first.downlink_bits,
+            first.client_power,
+            first.local_delay,
+            first.local_energy,
+            first.edge_delay,
+            first.active,
+            first.noise,
+            first.rate,
+            first.time_weight,
+            first.energy_weight,
+        )
+        logs += math.log(round_cost(twin, server, channel))
+    return logs / len(uplink_powers)
+
+
+@njit(cache=True)
+def swap_on_average(
+    first: Problem, uplink_powers: Floats, downlink_powers: Floats, server: Integers, channel: Integers
+) -> float:
+    """Swap matching on the sample average of log cost, first improvement; returns the average it ends with."""
+    clients, servers, channels = first.uplink_power.shape
+    holder = np.full((servers, channels), -1)
+    for n in range(clients):
+        holder[server[n], channel[n]] = n
+    cost = mean_log_cost(first, uplink_powers, downlink_powers, server, channel)
+    stable, n = 0, 0
+    while stable < clients:
+        stable += 1
+        for pair in range(servers * channels):
+            m, k = pair // channels, pair % channels
+            if holder[m, k] == n:
+                continue
+            old_m = server[n]
+            old_k = exchange(server, channel, holder, n, m, k)
+            trial = mean_log_cost(first, uplink_powers, downlink_powers, server, channel)
+            if trial < cost - IMPROVEMENT:
+                cost, stable = trial, 0
+            else:
+                exchange(server, channel, holder, n, old_m, old_k)
+        n = (n + 1) % clients
+    return cost

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any, Literal
 
-from ..baselines import SOLVERS
+from ..baselines import DEFAULTS, SOLVERS
 from ..envs import SYSTEMS, make_system
 from ..envs.checks import unknown_name
 from ..envs.system import System, parameter
@@ -16,7 +16,7 @@ from ..envs.system import System, parameter
 class Options:
     """How an evaluation runs; the system's own parameters come beside it."""
 
-    methods: tuple[str, ...] = parameter((), doc="solvers to compare; empty: all of the system's baselines")
+    methods: tuple[str, ...] = parameter((), doc="solvers to compare; empty: the system's usual ones")
     reference: str = parameter("", doc="method that ratios refer to; empty: swap_matching if compared, else the first")
     seeds: tuple[int, ...] = parameter((0,), doc="seeds; each draws twins of its own")
     twins: int = parameter(100, doc="episodes per seed, each a fresh twin")
@@ -77,7 +77,7 @@ class Plan:
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods compared."""
-        return self.options.methods or tuple(SOLVERS[self.system])
+        return self.options.methods or DEFAULTS[self.system]
 
     @property
     def reference(self) -> str:

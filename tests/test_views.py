@@ -12,7 +12,14 @@ import numpy as np
 import pettingzoo
 import pytest
 from gymnasium.utils.env_checker import check_env
-from pettingzoo.test import api_test, max_cycles_test, parallel_api_test, render_test
+from pettingzoo.test import (
+    api_test,
+    max_cycles_test,
+    parallel_api_test,
+    parallel_seed_test,
+    render_test,
+    seed_test,
+)
 from pettingzoo.utils.conversions import parallel_to_aec
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
@@ -55,9 +62,22 @@ def play_central(env: envs.CentralView, seed: int | None, episodes: int = 1) -> 
     return found
 
 
+def play_aec(env: envs.AECView, seed: int | None, episodes: int = 1) -> Trajectory:
+    rng = np.random.default_rng(0)
+    found: Trajectory = []
+    for episode in range(episodes):
+        env.reset(seed=seed if episode == 0 else None)
+        for agent in env.agent_iter():
+            observation, reward, terminated, truncated, info = env.last()
+            found.append((observation, reward, terminated, truncated, dict(info)))
+            env.step(None if terminated or truncated else int(rng.integers(env.system.num_actions)))
+    return found
+
+
 VIEWS: dict[str, tuple[Callable[..., Any], Callable[..., Trajectory]]] = {
     "parallel": (envs.parallel_env, play_parallel),
     "central": (envs.central_env, play_central),
+    "aec": (envs.aec_env, play_aec),
 }
 
 
@@ -87,6 +107,7 @@ def test_pettingzoo_parallel_suite(name: str, mode: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_pettingzoo_aec_suite(name: str, mode: dict[str, Any]) -> None:
     api_test(parallel_to_aec(envs.parallel_env(name, **mode)), num_cycles=60)
+    api_test(envs.aec_env(name, **mode), num_cycles=60)
 
 
 @pytest.mark.parametrize("name", envs.SYSTEMS)
@@ -95,6 +116,11 @@ def test_pettingzoo_max_cycles_and_render(name: str) -> None:
     module = types.SimpleNamespace(parallel_env=make, env=lambda **params: parallel_to_aec(make(**params)))
     max_cycles_test(module)
     render_test(lambda **params: parallel_to_aec(make(**params)))
+    native = functools.partial(envs.aec_env, name)
+    max_cycles_test(types.SimpleNamespace(parallel_env=make, env=native))
+    render_test(native)
+    seed_test(native, num_cycles=30)
+    parallel_seed_test(make, num_cycles=30)
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
@@ -125,8 +151,8 @@ def test_whole_episodes_are_determined_by_the_seed(name: str, mode: dict[str, An
     play(reused, seed=9)
     assert_same(first, play(reused, seed=5, episodes=2))
     other = play(make(name, **mode), seed=6)
-    costs = [[step[-1] for step in trajectory if len(step) == 5] for trajectory in (first, other)]
-    assert str(costs[0][-1]) != str(costs[1][-1])
+    costs = [str([step[1] for step in trajectory if len(step) == 5]) for trajectory in (first, other)]
+    assert costs[0] != costs[1]
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
@@ -148,16 +174,16 @@ def test_observations_stay_inside_and_rewards_finite(name: str, mode: dict[str, 
     make, play = VIEWS[view]
     env = make(name, **mode)
     for step in play(env, seed=1, episodes=2):
-        observations = step[0] if view == "parallel" else {None: step[0]}
+        observations = step[0] if view == "parallel" else {env.system.agents[0]: step[0]}
         for agent, observation in observations.items():
-            space = env.observation_space(agent) if view == "parallel" else env.observation_space
+            space = env.observation_space if view == "central" else env.observation_space(agent)
             assert space.contains(observation)
         if len(step) == 5:
             rewards = list(step[1].values()) if view == "parallel" else [step[1]]
             assert np.isfinite(rewards).all()
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", ["parallel", "central"])
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_pickling_in_the_middle_of_an_episode(name: str, mode: dict[str, Any], view: str) -> None:
     make, _ = VIEWS[view]
@@ -210,6 +236,48 @@ def test_sequential_central_view_rewards_the_last_turn() -> None:
         assert sorted(order[:5]) == sorted(order[5:]) == list(range(5))
         assert [reward > 0 for reward in rewards] == [turn % 5 == 4 for turn in range(10)]
         assert not info["projected"].any()
+
+
+@pytest.mark.parametrize("decisions", ["sequential", "simultaneous"])
+def test_aec_turns_tell_the_same_story_as_whole_rounds(decisions: str) -> None:
+    """Turn by turn or all at once: the same actions give the same costs and rewards."""
+    params: dict[str, Any] = {"decisions": decisions, "num_clients": 5, "max_cycles": 3}
+    aec, parallel = envs.aec_env("association", **params), envs.parallel_env("association", **params)
+    aec.reset(seed=3)
+    parallel.reset(seed=3)
+    while parallel.agents:
+        chosen: dict[str, int] = {}
+        order: list[str] = []
+        masks: list[int] = []
+        for _ in range(5):
+            agent = aec.agent_selection
+            mask = aec.action_masks()
+            np.testing.assert_array_equal(mask, aec.infos[agent]["action_mask"])
+            masks.append(int(mask.sum()))
+            chosen[agent] = int(np.flatnonzero(mask)[len(order)])
+            order.append(agent)
+            aec.step(chosen[agent])
+        _, rewards, terminated, truncated, infos = parallel.step(chosen)
+        assert masks == ([40, 39, 38, 37, 36] if decisions == "sequential" else [40] * 5)
+        assert (order == list(aec.possible_agents)) == (decisions == "simultaneous")
+        for agent in order:
+            assert aec.rewards[agent] == rewards[agent]
+            assert (aec.terminations[agent], aec.truncations[agent]) == (terminated[agent], truncated[agent])
+            assert aec.infos[agent]["system_cost"] == infos[agent]["system_cost"]
+            assert not aec.infos[agent]["projected"]
+
+
+def test_bad_aec_actions() -> None:
+    env = envs.aec_env("association", num_clients=3)
+    with pytest.raises(ValueError, match="call reset"):
+        env.step(0)
+    env.reset(seed=0)
+    wrong: list[Any] = [40, -1, 1.5, None, np.nan, "a", [1]]
+    for action in wrong:
+        with pytest.raises(ValueError, match=r"action of client_0 is .* must be an integer in 0\.\.39"):
+            env.step(action)
+    env.step(3)
+    assert env.agent_selection == "client_1"
 
 
 def test_a_taken_pair_is_projected_and_reported() -> None:

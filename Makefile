@@ -6,7 +6,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage lint format bench mutate clean
+.PHONY: help install demo test coverage docs lint format bench mutate clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ coverage: $(STAMP) ## Line coverage of twin, envs and baselines, compiled code m
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m "not large" --cov=twin --cov=envs --cov=baselines \
 		--cov-report=term-missing:skip-covered tests/test_twin.py tests/test_association.py tests/test_views.py \
 		tests/test_vector.py tests/test_baselines_association.py
+
+docs: $(STAMP) ## Write the tables of docs/systems from the code
+	$(BIN)/python docs/generate.py
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

@@ -117,6 +117,17 @@ def environment_id(name: str) -> str:
     return f"fedtwin/{camel}-v{SYSTEMS[name].version}"
 
 
+def register(name: str) -> None:
+    """Register a system of `SYSTEMS` with Gymnasium and with PettingZoo."""
+    gymnasium.register(
+        environment_id(name),
+        entry_point=functools.partial(central_env, name),
+        vector_entry_point=functools.partial(vector_env, name),
+    )
+    pettingzoo.register("aec", environment_id(name), functools.partial(aec_env, name))
+    pettingzoo.register("parallel", environment_id(name), functools.partial(parallel_env, name))
+
+
 __all__ = [
     "SYSTEMS",
     "AECView",
@@ -130,14 +141,9 @@ __all__ = [
     "environment_id",
     "make_system",
     "parallel_env",
+    "register",
     "vector_env",
 ]
 
 for _name in SYSTEMS:
-    gymnasium.register(
-        environment_id(_name),
-        entry_point=functools.partial(central_env, _name),
-        vector_entry_point=functools.partial(vector_env, _name),
-    )
-    pettingzoo.register("aec", environment_id(_name), functools.partial(aec_env, _name))
-    pettingzoo.register("parallel", environment_id(_name), functools.partial(parallel_env, _name))
+    register(_name)

@@ -322,12 +322,21 @@ class AssociationSystem(System):
         },
         "heterogeneous": {"energy_budget_low": 500.0, "energy_budget_high": 5000.0},
     }
+    observation_kinds: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "local": {"observation": "local"},
+        "paper": {"observation": "paper"},
+        "sequential": {"decisions": "sequential"},
+    }
     params: AssociationParams
 
     def __init__(self, params: AssociationParams) -> None:
         """Derive agents, fields and constants from the parameters."""
         super().__init__(params)
         self.agents = tuple(f"client_{n}" for n in range(params.num_clients))
+        self.action_fields = (
+            Field("server", "alpha", "", 0, params.num_servers - 1, 1, source="(8)"),
+            Field("channel", "beta", "", 0, params.num_channels - 1, 1, source="(11)"),
+        )
         self.num_actions = params.num_servers * params.num_channels
         self.turns = params.decisions == "sequential"
         self.noise = radio.dbm_to_watt(params.noise_dbm)
@@ -402,7 +411,7 @@ class AssociationSystem(System):
         }
         if not isinstance(draw, Draw):
             raise ValueError(f"the draw is a {type(draw).__name__}, must be a fedtwin.envs.association.Draw")
-        batch = self.draw_batch(draw)
+        batch = tuple(draw.position.shape[:-2])
         for name, shape in shapes.items():
             check_shape(getattr(draw, name), (*batch, *shape), name)
         reject_not_finite(draw.position, label="position", unit="m")
@@ -410,10 +419,6 @@ class AssociationSystem(System):
         reject_not_positive(draw.uplink_fading, label="uplink_fading")
         reject_not_positive(draw.downlink_fading, label="downlink_fading")
         reject_not_finite(draw.estimate_error, label="estimate_error")
-
-    def draw_batch(self, draw: Draw) -> tuple[int, ...]:
-        """Return the leading axes of a draw."""
-        return tuple(draw.position.shape[:-2])
 
     # How a round begins and ends.
 
@@ -514,6 +519,10 @@ class AssociationSystem(System):
 
     # What clients may decide.
 
+    def agent_state(self, state: State) -> Array:
+        """Return the energy that each client used, `(..., N)` in J."""
+        return state.energy_used
+
     def undecided(self, state: State) -> Decision:
         """Return the decision in which every client is absent."""
         xp = namespace(state.energy_used)
@@ -594,10 +603,6 @@ class AssociationSystem(System):
             check_integers(getattr(decision, name), shape, -1, count - 1, name, self.agents.__getitem__)
         differ = (decision.server < 0) != (decision.channel < 0)
         reject(differ, decision.channel, label="channel", unit="", limit="-1 exactly where the server is -1")
-
-    def check_actions(self, actions: Array, shape: tuple[int, ...]) -> None:
-        """Raise `ValueError` for joint actions of another shape or type, or outside 0..M K - 1."""
-        check_integers(actions, shape, 0, self.num_actions - 1, "action", self.agents.__getitem__)
 
     def check_gains(self, state: State) -> None:
         """Raise `ValueError` for gains that are NaN, infinite or not positive."""

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 import numpy as np
 from gymnasium import spaces
 
-from ..twin.arrays import Array
-from .checks import check_number, unknown_name
+from ..twin.arrays import Array, arange_like, namespace
+from .checks import check_integers, check_number, unknown_name
 from .fields import Field, Normaliser
 
 
@@ -123,8 +123,11 @@ class System(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     agents: tuple[str, ...]
     num_actions: int
+    observation_kinds: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """What agents may see, by name, each with the parameters that select it."""
+    action_fields: tuple[Field, ...]
     observation_fields: tuple[Field, ...]
-    turns: bool
+    turns: bool = False
     """Whether agents decide one after the other inside a round."""
 
     def __init__(self, params: Params) -> None:
@@ -149,45 +152,23 @@ class System(ABC):
         """Return an agent's action space."""
         return spaces.Discrete(self.num_actions)
 
+    # What every system has to say.
+
     @abstractmethod
     def draw(self, rng: Any, batch: tuple[int, ...] = ()) -> Any:
         """Draw what chance decides in one round, with leading axes `batch`."""
-
-    @abstractmethod
-    def check_draw(self, draw: Any) -> None:
-        """Raise `ValueError` where a draw that was handed in has a wrong shape, a NaN or a value out of range."""
-
-    @abstractmethod
-    def draw_batch(self, draw: Any) -> tuple[int, ...]:
-        """Return the leading axes of a draw."""
 
     @abstractmethod
     def start(self, draw: Any) -> Any:
         """Return the state of an episode's first round."""
 
     @abstractmethod
-    def believed(self, state: Any) -> Any:
-        """Return the state as the twin sees it: with the estimation error that the parameters state."""
-
-    @abstractmethod
-    def undecided(self, state: Any) -> Any:
-        """Return the decision in which no agent has decided yet."""
-
-    @abstractmethod
-    def turn_order(self, state: Any) -> Array:
-        """Return the order `(..., N)` in which agents decide inside a round."""
-
-    @abstractmethod
-    def mask(self, state: Any, partial: Any) -> Array:
-        """Return the legal actions `(..., N, num_actions)` as int8, given what was decided so far in the round."""
+    def agent_state(self, state: Any) -> Array:
+        """Return any array `(..., N)` of the state: its leading axes and its library are those of the batch."""
 
     @abstractmethod
     def decide(self, state: Any, actions: Array, *, validate: bool = True) -> Any:
         """Turn joint actions `(..., N)` into a decision; an illegal choice becomes the nearest legal one."""
-
-    @abstractmethod
-    def decide_turn(self, state: Any, partial: Any, agent: Array, action: Array) -> Any:
-        """Add the action `(...)` of the agent `(...)` to the decision made so far."""
 
     @abstractmethod
     def actions_of(self, decision: Any) -> Array:
@@ -196,14 +177,6 @@ class System(ABC):
     @abstractmethod
     def cost(self, state: Any, decision: Any, *, validate: bool = True) -> Any:
         """Return the named costs of the round."""
-
-    @abstractmethod
-    def conflicts(self, decision: Any) -> Array:
-        """Return how many agents `(...)` share what only one may have."""
-
-    @abstractmethod
-    def predict(self, state: Any, decision: Any) -> Array:
-        """Return the learning progress that the paper's model predicts."""
 
     @abstractmethod
     def reward(self, state: Any, cost: Any, progress: Array) -> Array:
@@ -218,13 +191,65 @@ class System(ABC):
         """Return the state of the next round; `cost` spares computing it again."""
 
     @abstractmethod
-    def ended(self, state: Any) -> tuple[Array, Array]:
-        """Return (terminated, truncated), each `(...)` booleans."""
-
-    @abstractmethod
     def report(self, cost: Any) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return the costs that infos carry: shared ones `(...)` and per-agent ones `(..., N)`."""
 
-    @abstractmethod
+    # What a system may say otherwise.
+
+    def check_draw(self, draw: Any) -> None:  # noqa: B027 (by default there is nothing to check)
+        """Raise `ValueError` where a draw that was handed in has a wrong shape, a NaN or a value out of range."""
+
+    def draw_batch(self, draw: Any) -> tuple[int, ...]:
+        """Return the leading axes of a draw."""
+        return tuple(self.agent_state(self.start(draw)).shape[:-1])
+
+    def believed(self, state: Any) -> Any:
+        """Return the state as the twin sees it: with the estimation error that the parameters state."""
+        return state
+
+    def undecided(self, state: Any) -> Any:
+        """Return the decision in which no agent has decided yet; where nobody waits for others, any decision."""
+        like = self.agent_state(state)
+        return self.decide(state, namespace(like).zeros_like(like, dtype=namespace(like).int64), validate=False)
+
+    def turn_order(self, state: Any) -> Array:
+        """Return the order `(..., N)` in which agents decide inside a round."""
+        like = self.agent_state(state)
+        agents = arange_like(len(self.agents), like)
+        return namespace(like).zeros_like(like, dtype=agents.dtype) + agents
+
+    def mask(self, state: Any, partial: Any) -> Array:
+        """Return the legal actions `(..., N, num_actions)` as int8, given what was decided so far in the round."""
+        like = self.agent_state(state)
+        xp = namespace(like)
+        everyone = xp.ones_like(like, dtype=xp.int8)[..., None]
+        return everyone * xp.astype(arange_like(self.num_actions, like) >= 0, xp.int8)
+
+    def check_actions(self, actions: Array, shape: tuple[int, ...]) -> None:
+        """Raise `ValueError` for joint actions of another shape or type, or outside 0..num_actions - 1."""
+        check_integers(actions, shape, 0, self.num_actions - 1, "action", self.agents.__getitem__)
+
+    def decide_turn(self, state: Any, partial: Any, agent: Array, action: Array) -> Any:
+        """Add the action `(...)` of the agent `(...)` to the decision made so far."""
+        raise ValueError(f"{self.name} has no turns: its agents decide at once")
+
+    def conflicts(self, decision: Any) -> Array:
+        """Return how many agents `(...)` share what only one may have."""
+        actions = self.actions_of(decision)
+        return namespace(actions).zeros_like(actions[..., 0])
+
+    def predict(self, state: Any, decision: Any) -> Array:
+        """Return the learning progress `(...)` that the paper's model predicts."""
+        like = self.agent_state(state)
+        return namespace(like).zeros_like(like[..., 0]) + len(self.agents)
+
+    def ended(self, state: Any) -> tuple[Array, Array]:
+        """Return (terminated, truncated), each `(...)` booleans; by default the last round truncates."""
+        last = state.cycle >= self.params.max_cycles
+        return last & ~last, last
+
     def scene(self, state: Any, decision: Any, title: str = "") -> Scene:
-        """Return what a picture of this round shows (unbatched state)."""
+        """Return what a picture of this round shows (unbatched state); by default a bar of each agent's action."""
+        nowhere, nobody = np.empty((0, 2)), np.empty(0, np.int64)
+        actions = np.asarray(self.actions_of(decision))
+        return Scene(title, 1.0, nowhere, nowhere, nobody, nobody, 1, {"action of each agent": actions}, {})

@@ -67,7 +67,7 @@ def play_aec(env: envs.AECView, seed: int | None, episodes: int = 1) -> Trajecto
     found: Trajectory = []
     for episode in range(episodes):
         env.reset(seed=seed if episode == 0 else None)
-        for agent in env.agent_iter():
+        for _ in env.agent_iter():
             observation, reward, terminated, truncated, info = env.last()
             found.append((observation, reward, terminated, truncated, dict(info)))
             env.step(None if terminated or truncated else int(rng.integers(env.system.num_actions)))

@@ -1,0 +1,59 @@
+"""Steps per second of one environment, beside mobile-env and PettingZoo's MPE."""
+
+import time
+
+import fedtwin.envs as envs
+from measure import Sample, cells, in_turn, ratio, rival, version
+
+STEPS = 2000
+
+
+def fedtwin(agents: int) -> Sample:
+    """Whole rounds of the parallel environment: draw, observations, reward and validation included."""
+    env = envs.parallel_env("association", num_clients=agents)
+    env.reset(seed=0)
+    for index, agent in enumerate(env.possible_agents):
+        env.action_space(agent).seed(index)
+    actions = [{agent: env.action_space(agent).sample() for agent in env.possible_agents} for _ in range(50)]
+
+    def sample() -> float:
+        began = time.perf_counter()
+        for step in range(STEPS):
+            if not env.agents:
+                env.reset()
+            env.step(actions[step % 50])
+        return STEPS / (time.perf_counter() - began)
+
+    return sample
+
+
+def row(name: str, agents: int, rates: list[float], beside: str) -> str:
+    return f"| {name} | {agents} | {cells(rates)} | {cells([agents * rate for rate in rates]).split(' |')[0]} | {beside} |"
+
+
+def pair(label: str, agents: int, their_agents: int, name: str, *arguments: int) -> list[str]:
+    """Compare with one rival, samples in turn."""
+    with rival(name, *arguments) as theirs:
+        rates = in_turn([fedtwin(agents), theirs])
+    return [
+        row('fedtwin `parallel_env("association")`', agents, rates[0], ""),
+        row(label, their_agents, rates[1], ratio(*rates)),
+    ]
+
+
+def section() -> list[str]:
+    """Compare the single environments."""
+    mobile = f"mobile-env {version('mobile_env', 'mobile-env')} `mobile-medium-ma-v0`"
+    spread = f"PettingZoo MPE (mpe2 {version('mpe', 'mpe2')}) `simple_spread_v3`"
+    return [
+        "## Single environment",
+        "",
+        "One environment through its own API, random actions drawn before; a pair of rows was measured in turn.",
+        "",
+        "| environment | agents | steps/s (median) | range | agent-steps/s | fedtwin's steps/s over it, pair by pair |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *pair(mobile, 16, 15, "mobile_env"),
+        *pair(spread, 16, 16, "mpe", 16, 100),
+        *pair(spread, 3, 3, "mpe", 3, 1000),
+        "",
+    ]

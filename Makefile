@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP) ## Make .venv with the tested versions
 
-demo: $(STAMP) ## Compare every baseline on embedded twins and write a report to look at
+demo: $(STAMP) ## Compare baselines on 60 twins and write a report to look at
 	$(BIN)/fedtwin-evaluate --figure demo
 
 test: $(STAMP) ## Run the tests

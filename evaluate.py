@@ -61,8 +61,6 @@ def parse(arguments: Sequence[str]) -> Plan:
     )
     parsed: Any = tyro.cli(command_line, args=rest, description=help_text, prog=f"fedtwin-evaluate {system}")
     given = {name: value for name, value in dataclasses.asdict(parsed).items() if value != params.get(name)}
-    if "max_cycles" in given:
-        raise ValueError("max_cycles follows from --rounds here")
     return make_plan(system, preset, {**values, **given})
 
 
@@ -104,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     try:
         page = evaluate(parse(given), shlex.join(["fedtwin-evaluate", *given]), console)
-    except ValueError as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"fedtwin-evaluate: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except KeyboardInterrupt:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from ..envs.association import AssociationParams, AssociationSystem, Decision, State
+from ..envs.checks import to_numpy
 from ..envs.randomness import generator
 from ..envs.trees import take, tree_map
 from ..twin import compute
-from ..twin.arrays import Array, namespace
+from ..twin.arrays import namespace
 from . import association_kernel as kernel
 from .association_kernel import Integers, Problem
 
@@ -30,11 +30,6 @@ class Solver(Protocol):
 
 
 OneTwin = Callable[[AssociationSystem, State, Problem, np.random.Generator], tuple[Integers, Integers]]
-
-
-def to_numpy(array: Array) -> np.ndarray:
-    """Return the array as NumPy's, from any device."""
-    return np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
 
 
 def received_powers(power: np.ndarray, gain: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Steps per second of one environment, beside mobile-env and PettingZoo's MPE."""
 
+import statistics
 import time
 
 import fedtwin.envs as envs
@@ -28,7 +29,8 @@ def fedtwin(agents: int) -> Sample:
 
 
 def row(name: str, agents: int, rates: list[float], beside: str) -> str:
-    return f"| {name} | {agents} | {cells(rates)} | {cells([agents * rate for rate in rates]).split(' |')[0]} | {beside} |"
+    per_agent = agents * statistics.median(rates)
+    return f"| {name} | {agents} | {cells(rates)} | {per_agent:,.0f} | {beside} |"
 
 
 def pair(label: str, agents: int, their_agents: int, name: str, *arguments: int) -> list[str]:

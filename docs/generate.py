@@ -29,6 +29,8 @@ def limits(metadata: Mapping[str, Any]) -> str:
         parts.append(f"above {metadata['above']:g}")
     if metadata["at_least"] > float("-inf"):
         parts.append(f"at least {metadata['at_least']:g}")
+    if metadata["at_most"] < float("inf"):
+        parts.append(f"at most {metadata['at_most']:g}")
     if metadata["infinite"]:
         parts.append("or inf")
     if metadata["per"]:

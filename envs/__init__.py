@@ -38,7 +38,7 @@ def make_system(name: str, preset: str | None = None, **params: Any) -> System:
         ValueError: unknown system, preset or parameter (the nearest valid name is given), or a value out of its limits.
     """
     if name not in SYSTEMS:
-        raise unknown_name("system", name, SYSTEMS)
+        raise unknown_name("system", str(name), SYSTEMS)
     kind = SYSTEMS[name]
     if preset is not None and preset not in kind.presets:
         raise unknown_name(f"preset of {name}", preset, kind.presets)

@@ -15,7 +15,15 @@ import numpy as np
 from ..twin import compute, geometry, radio, rounds
 from ..twin.arrays import Array, arange_like, like, namespace, one_hot
 from . import randomness
-from .checks import check_integers, check_shape, reject, reject_not_finite, reject_not_positive
+from .checks import (
+    check_float_array,
+    check_integers,
+    check_same_library,
+    check_shape,
+    reject,
+    reject_not_finite,
+    reject_not_positive,
+)
 from .fields import Field, Normaliser
 from .system import Params, Scene, System, parameter
 from .trees import tree_map
@@ -38,11 +46,17 @@ class AssociationParams(Params):
     num_channels: int = parameter(10, symbol="K", at_least=1, doc="orthogonal channels, shared by all servers")
     side: float = parameter(600.0, unit="m", above=0, doc="side of the square")
     bandwidth: float = parameter(4e6, symbol="G", unit="Hz", above=0, doc="bandwidth of a channel")
-    server_power_dbm: PerNode = parameter(33.0, symbol="P_m", unit="dBm", per="num_servers", doc="power of a server")
-    client_power_dbm: PerNode = parameter(23.0, symbol="P_n", unit="dBm", per="num_clients", doc="power of a client")
-    noise_dbm: float = parameter(-114.0, symbol="sigma^2", unit="dBm", doc="noise power of a channel")
-    path_loss_intercept_db: float = parameter(35.3, unit="dB", doc="path loss at 1 m")
-    path_loss_slope_db: float = parameter(37.6, unit="dB", at_least=0, doc="path loss per decade of distance")
+    server_power_dbm: PerNode = parameter(
+        33.0, symbol="P_m", unit="dBm", at_least=-300, at_most=300, per="num_servers", doc="power of a server"
+    )
+    client_power_dbm: PerNode = parameter(
+        23.0, symbol="P_n", unit="dBm", at_least=-300, at_most=300, per="num_clients", doc="power of a client"
+    )
+    noise_dbm: float = parameter(
+        -114.0, symbol="sigma^2", unit="dBm", at_least=-300, at_most=300, doc="noise power of a channel"
+    )
+    path_loss_intercept_db: float = parameter(35.3, unit="dB", at_least=-300, at_most=300, doc="path loss at 1 m")
+    path_loss_slope_db: float = parameter(37.6, unit="dB", above=0, at_most=300, doc="path loss per decade of distance")
     min_distance: float = parameter(1.0, unit="m", above=0, doc="smallest distance of the path-loss law")
     coherence_blocks: int = parameter(
         1, symbol="L", at_least=1, doc="independent Rayleigh blocks whose power a round averages (1: quasi-static)"
@@ -88,11 +102,8 @@ class AssociationParams(Params):
         symbol="U",
         doc="inverse_cost: reference_cost / cost; paper: rho + 1 / cost, eq (20), rho = 1.05 / reference_cost",
     )
-    reference_cost: float = parameter(
-        0.0, at_least=0, doc="lowest cost of 256 random feasible rounds (0: computed when first needed)"
-    )
     twin_error_db: float = parameter(
-        0.0, unit="dB", at_least=0, doc="standard deviation of the twin's estimate around the true gain"
+        0.0, unit="dB", at_least=0, at_most=100, doc="standard deviation of the twin's estimate around the true gain"
     )
     twin_error_source: Literal["fading", "shadowing", "path_loss"] = parameter(
         "fading", doc="what the twin misjudges: every channel, every link, or every server's path loss"
@@ -109,6 +120,8 @@ class AssociationParams(Params):
             )
         if self.time_weight == 0 and self.energy_weight == 0:
             raise ValueError("time_weight and energy_weight are both 0, at least one must be above 0")
+        if math.isinf(self.energy_budget_low) != math.isinf(self.energy_budget_high):
+            raise ValueError("energy_budget_low and energy_budget_high must both be finite, or both inf")
         if self.energy_budget_low > self.energy_budget_high:
             raise ValueError(
                 f"energy_budget_low is {self.energy_budget_low} J, must be at most "
@@ -243,6 +256,7 @@ def observation_fields(params: AssociationParams, kind: str) -> tuple[Field, ...
     servers, channels, pairs = p.num_servers, p.num_channels, p.num_servers * p.num_channels
     loss = {"intercept_db": p.path_loss_intercept_db, "slope_db": p.path_loss_slope_db, "min_distance": p.min_distance}
     weakest, strongest = radio.path_gain(distance=np.array([p.side * math.sqrt(2.0), 0.0]), **loss).tolist()
+    strongest = max(strongest, 10.0 * weakest)
     noise = radio.dbm_to_watt(p.noise_dbm)
     heard = float(np.max(radio.dbm_to_watt(per_node(p.client_power_dbm, p.num_clients)))) * strongest * 10.0
     sent = float(np.max(radio.dbm_to_watt(per_node(p.server_power_dbm, servers)))) * strongest * 10.0
@@ -307,6 +321,29 @@ def observation_fields(params: AssociationParams, kind: str) -> tuple[Field, ...
     )
 
 
+REFERENCE_COST: Mapping[str, float] = {"paper": 29417.31515376956, "compressed": 74.59557192936772}
+"""`AssociationSystem.reference_cost` of the presets, stored; `heterogeneous` costs rounds as `paper` does."""
+
+NOT_COST = {
+    "max_cycles": 25,
+    "dtype": "float64",
+    "time_budget": math.inf,
+    "energy_budget_low": math.inf,
+    "energy_budget_high": math.inf,
+    "decisions": "simultaneous",
+    "observation": "auto",
+    "reward_rule": "inverse_cost",
+    "twin_error_db": 0.0,
+    "twin_error_source": "fading",
+}
+
+
+def cost_parameters(params: AssociationParams) -> AssociationParams:
+    """Return the parameters with everything neutral that a random round's cost does not depend on."""
+    positions = "fixed" if params.positions == "fixed" else "episode"
+    return dataclasses.replace(params, positions=positions, **NOT_COST)  # type: ignore[arg-type]
+
+
 class AssociationSystem(System):
     """Who talks to which server on which channel, and what the round costs."""
 
@@ -314,11 +351,10 @@ class AssociationSystem(System):
     version: ClassVar[int] = 0
     params_type: ClassVar[type[Params]] = AssociationParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"observation": "paper", "reward_rule": "paper", "reference_cost": 29417.31515376956},
+        "paper": {"observation": "paper", "reward_rule": "paper"},
         "compressed": {
             "feature_bits": PAPER_FEATURE_BITS / 400,
             "gradient_bits": PAPER_FEATURE_BITS / 400,
-            "reference_cost": 74.59557192936772,
         },
         "heterogeneous": {"energy_budget_low": 500.0, "energy_budget_high": 5000.0},
     }
@@ -411,6 +447,8 @@ class AssociationSystem(System):
         }
         if not isinstance(draw, Draw):
             raise ValueError(f"the draw is a {type(draw).__name__}, must be a fedtwin.envs.association.Draw")
+        for name in shapes:
+            check_float_array(getattr(draw, name), p.dtype, name)
         batch = tuple(draw.position.shape[:-2])
         for name, shape in shapes.items():
             check_shape(getattr(draw, name), (*batch, *shape), name)
@@ -568,6 +606,7 @@ class AssociationSystem(System):
         if validate:
             self.check_actions(actions, tuple(state.energy_used.shape))
         xp = namespace(actions)
+        actions = xp.astype(actions, xp.int64)
         if not self.turns:
             server = xp.where(state.active, actions // self.params.num_channels, -1)
             return Decision(server, xp.where(state.active, actions % self.params.num_channels, -1))
@@ -596,10 +635,17 @@ class AssociationSystem(System):
         xp = namespace(decision.server)
         return xp.where(decision.server < 0, 0, decision.server * self.params.num_channels + decision.channel)
 
-    def check_decision(self, state: State, decision: Decision) -> None:
-        """Raise `ValueError` for a decision of another shape or type, or outside the servers and channels."""
+    def check_decision(self, state: State, decision: Decision, *, complete: bool = False) -> None:
+        """Raise `ValueError` for a decision of another library, shape or type, or outside the servers and channels.
+
+        With `complete`, also where a client whose budget is not spent has no server.
+        """
+        if complete:
+            left_out = (decision.server < 0) & state.active
+            reject(left_out, decision.server, label="server", unit="", limit="at least 0: the client is active")
         shape = tuple(state.uplink_gain.shape[:-2])
         for name, count in (("server", self.params.num_servers), ("channel", self.params.num_channels)):
+            check_same_library(getattr(decision, name), state.uplink_gain, name)
             check_integers(getattr(decision, name), shape, -1, count - 1, name, self.agents.__getitem__)
         differ = (decision.server < 0) != (decision.channel < 0)
         reject(differ, decision.channel, label="channel", unit="", limit="-1 exactly where the server is -1")
@@ -617,16 +663,17 @@ class AssociationSystem(System):
         Args:
             state: gains `(..., N, M, K)`; other parts are not used.
             decision: integers `(..., N)`.
-            validate: check the decision and the result; costs a few microseconds.
+            validate: check decision and gains; costs some microseconds.
 
         Raises:
             ValueError: a decision outside its range, or gains that are NaN or not positive.
         """
         if validate:
             self.check_decision(state, decision)
+            self.check_gains(state)
         p, c = self.params, self.constants(state.uplink_gain)
         xp = namespace(state.uplink_gain)
-        server, channel = decision.server, decision.channel
+        server, channel = xp.astype(decision.server, xp.int64), xp.astype(decision.channel, xp.int64)
         present = server >= 0
         at = xp.where(present, server, 0)
         disturbs = radio.co_channel(channel=channel)
@@ -657,8 +704,6 @@ class AssociationSystem(System):
         system_cost = rounds.system_cost(
             round_time=round_time, energy=energy, time_weight=p.time_weight, energy_weight=p.energy_weight
         )
-        if validate and not bool(xp.all(xp.isfinite(system_cost))):
-            self.check_gains(state)
         return Cost(
             local_delay=parts[0],
             uplink_delay=parts[1],
@@ -679,6 +724,10 @@ class AssociationSystem(System):
         clients = self.pair_clients(decision)
         return xp.sum(xp.maximum(clients - 1, xp.zeros_like(clients)), axis=(-2, -1))
 
+    def taking_part(self, decision: Decision) -> Array:
+        """Return how many clients `(...)` have a server."""
+        return namespace(decision.server).sum(decision.server >= 0, axis=-1)
+
     def predict(self, state: State, decision: Decision) -> Array:
         """Return the samples `(...)` that the round trains on: the paper counts rounds of whoever takes part."""
         xp = namespace(state.uplink_gain)
@@ -698,12 +747,26 @@ class AssociationSystem(System):
 
     @functools.cached_property
     def reference_cost(self) -> float:
-        """Lowest system cost of 256 random feasible rounds (section VI: the batch that fixes rho)."""
-        if self.params.reference_cost:
-            return self.params.reference_cost
+        """Lowest system cost of one batch of 256 random rounds (section VI: the batch that fixes rho).
+
+        Stored for the presets, computed for parameters that cost other rounds. The rounds are feasible, or draw pairs
+        with repetition where there are more clients than pairs.
+        """
+        for preset, stored in REFERENCE_COST.items():
+            if cost_parameters(self.params) == cost_parameters(AssociationParams.create(self.presets[preset])):
+                return stored
+        return self.lowest_random_cost()
+
+    def lowest_random_cost(self) -> float:
+        """Compute the lowest system cost of the batch that `reference_cost` describes."""
         rng = randomness.generator(0, 0, 0)
         state = self.start(self.draw(rng, (256,)))
-        return float(np.min(self.cost(state, self.random_feasible(rng, (256,))).system_cost))
+        if self.params.num_clients > self.num_actions:
+            pairs = rng.integers(self.num_actions, size=(256, self.params.num_clients))
+            decision = Decision(pairs // self.params.num_channels, pairs % self.params.num_channels)
+        else:
+            decision = self.random_feasible(rng, (256,))
+        return float(np.min(self.cost(state, decision).system_cost))
 
     def random_feasible(self, rng: np.random.Generator, batch: tuple[int, ...] = ()) -> Decision:
         """Draw a decision in which every client has a pair of its own, uniformly.
@@ -817,6 +880,7 @@ class AssociationSystem(System):
                 "clients per server": np.bincount(server[server >= 0], minlength=p.num_servers),
                 "clients per channel": np.bincount(channel[channel >= 0], minlength=p.num_channels),
             },
+            coloured="clients per channel",
             budgets={
                 "energy": np.clip(as_numpy(state.energy_used) / as_numpy(state.energy_budget), 0.0, 1.0),
                 "time": np.clip(as_numpy(state.time_used)[None] / p.time_budget, 0.0, 1.0),

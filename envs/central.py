@@ -6,7 +6,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from .checks import check_shape
 from .masks import MaskStyle, check_mask_style, masked_observation, masked_space
+from .randomness import check_seed
 from .rendering import Renderer
 from .simulator import Simulator
 from .system import System
@@ -44,6 +46,7 @@ class CentralView(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see `Simulator.reset` for seed and options."""
+        seed = None if seed is None else check_seed(seed, "seed")
         super().reset(seed=seed)
         self._simulator.reset(seed, options)
         self._over = False
@@ -61,7 +64,9 @@ class CentralView(gymnasium.Env[Any, Any]):
         if self.system.turns:
             outcome = self._simulator.take_turn(self._turn_action(action))
         else:
-            outcome = self._simulator.step(np.asarray(action)[None])
+            joint = np.asarray(action)
+            check_shape(joint, (len(self.system.agents),), "action")
+            outcome = self._simulator.step(joint[None])
         if outcome is None:
             observation, info = self._seen({})
             return observation, 0.0, False, False, info

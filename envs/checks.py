@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..twin.arrays import Array, namespace
 
@@ -34,6 +35,8 @@ def check_number(field: dataclasses.Field[Any], value: Any, label: str) -> None:
         raise ValueError(f"{shown}, must be finite")
     if value < limits["at_least"]:
         raise ValueError(f"{shown}, must be at least {limits['at_least']:g}")
+    if value > limits["at_most"] and not math.isinf(value):
+        raise ValueError(f"{shown}, must be at most {limits['at_most']:g}")
     if value <= limits["above"] and limits["above"] > -math.inf:
         raise ValueError(f"{shown}, must be above {limits['above']:g}")
 
@@ -54,8 +57,8 @@ def reject(bad: Array, values: Array, *, label: str, unit: str, limit: str) -> N
     xp = namespace(bad)
     if not bool(xp.any(bad)):
         return
-    index = tuple(int(i) for i in np.argwhere(np.asarray(bad))[0])
-    shown = f"{label}{list(index)} is {np.asarray(values)[index]} {unit}".rstrip()
+    index = tuple(int(i) for i in np.argwhere(to_numpy(bad))[0])
+    shown = f"{label}{list(index)} is {to_numpy(values)[index]} {unit}".rstrip()
     raise ValueError(f"{shown}, must be {limit}")
 
 
@@ -71,6 +74,26 @@ def reject_not_positive(values: Array, *, label: str, unit: str = "", infinite: 
 def reject_not_finite(values: Array, *, label: str, unit: str = "") -> None:
     """Raise if any of `values` is NaN or infinite."""
     reject(~namespace(values).isfinite(values), values, label=label, unit=unit, limit="finite")
+
+
+def check_same_library(values: Any, like: Array, label: str) -> None:
+    """Raise unless `values` is an array of the library of `like`."""
+    if isinstance(values, np.ndarray | np.generic | torch.Tensor) and namespace(values) is not namespace(like):
+        given, wanted = (type(array).__module__.split(".")[0] for array in (values, like))
+        raise ValueError(f"{label} is an array of {given}, must be of {wanted} like the state")
+
+
+def check_float_array(values: Any, dtype: str, label: str) -> None:
+    """Raise unless `values` is a NumPy array or a torch tensor of `dtype`."""
+    if not isinstance(values, np.ndarray | torch.Tensor):
+        raise ValueError(f"{label} is a {type(values).__name__}, must be a {dtype} array")
+    if str(values.dtype).removeprefix("torch.") != dtype:
+        raise ValueError(f"{label} has dtype {values.dtype}, must be {dtype}")
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Return the array as NumPy's, from any device."""
+    return np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
 
 
 def is_integer(values: Array) -> bool:
@@ -96,6 +119,6 @@ def check_integers(
         raise ValueError(f"{label} has dtype {values.dtype}, must be integer")
     check_shape(values, shape, label)
     if bool(((values < low) | (values > high)).any()):
-        array = np.asarray(values)
+        array = to_numpy(values)
         index = np.argwhere((array < low) | (array > high))[0]
         raise ValueError(f"{label} of {agents(int(index[-1]))} is {array[tuple(index)]}, must be in {low}..{high}")

@@ -114,7 +114,12 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
                 array = np.asarray(value)
                 if array.shape != () or array.dtype.kind not in "iu":
                     raise ValueError(f"action of {agent} is {value!r}, must be {legal}")
-        return np.array(values, dtype=np.int64)
+        try:
+            return np.array(values, dtype=np.int64)
+        except OverflowError as error:
+            raise ValueError(
+                f"action of {self.agents[np.argmax(np.abs(values))]} is out of range, must be {legal}"
+            ) from error
 
     def _observe(self) -> tuple[dict[str, Any], np.ndarray]:
         rows, masks = self._simulator.observations()[0], self._simulator.masks()[0]

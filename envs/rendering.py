@@ -66,8 +66,7 @@ def draw_scene(figure: "Figure", scene: Scene) -> None:
     grid = figure.add_gridspec(bars, 2, width_ratios=(1.9, 1.0))
     draw_map(figure.add_subplot(grid[:, 0]), scene)
     for row, (name, values) in enumerate(scene.loads.items()):
-        coloured = len(values) == scene.num_colours
-        colours = channel_colours(scene.num_colours) if coloured else "dimgrey"
+        colours = channel_colours(scene.num_colours) if name == scene.coloured else "dimgrey"
         draw_bars(figure.add_subplot(grid[row, 1]), name, values, colours, max(1.0, float(values.max())) * 1.1)
     for row, (name, values) in enumerate(scene.budgets.items(), start=len(scene.loads)):
         draw_bars(figure.add_subplot(grid[row, 1]), f"{name} used, share of budget", values, "tab:red", 1.0)

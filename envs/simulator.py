@@ -10,7 +10,7 @@ import torch
 
 from ..twin.arrays import Array, arange_like, namespace, one_hot
 from . import randomness
-from .checks import unknown_name
+from .checks import to_numpy, unknown_name
 from .system import System
 from .trees import add_axis, stack, tree_map, where
 
@@ -114,7 +114,9 @@ class Simulator:
                 the spaces; actions of a device run that were out of range (`check`).
         """
         self.check()
-        options = options or {}
+        options = {} if options is None else options
+        if not isinstance(options, Mapping):
+            raise ValueError(f"reset options are {options!r}, must map names to values")
         seeds = self._read_seeds(seed)
         episode = options.get("episode")
         if episode is not None:
@@ -153,6 +155,8 @@ class Simulator:
         if "params" not in options:
             return self.base_system
         base = self.base_system
+        if not isinstance(options["params"], Mapping):
+            raise ValueError(f"reset option params is {options['params']!r}, must map parameters to values")
         given = {field.name: getattr(base.params, field.name) for field in dataclasses.fields(base.params)}
         system = type(base)(type(base.params).create({**given, **options["params"]}))
         shapes = [(each.agents, each.num_actions, each.observation_size, each.turns) for each in (base, system)]
@@ -180,7 +184,7 @@ class Simulator:
 
     def _on_device(self, tree: Any) -> Any:
         if self.device is None:
-            return tree
+            return tree_map(to_numpy, tree)
         return tree_map(functools.partial(torch.as_tensor, device=self.device), tree)
 
     def _draw(self, episode: np.ndarray, cycle: np.ndarray) -> Any:
@@ -197,8 +201,10 @@ class Simulator:
         places = zip(self._seeds.tolist(), episode.tolist(), cycle.tolist(), strict=True)
         if self.num_envs == 1:
             (place,) = places
-            return self._on_device(self.system.draw(self._rng.at(*place), (1,)))
-        return self._on_device(stack([self.system.draw(self._rng.at(*place)) for place in places]))
+            draw = self.system.draw(self._rng.at(*place), (1,))
+        else:
+            draw = stack([self.system.draw(self._rng.at(*place)) for place in places])
+        return draw if self.device is None else self._on_device(draw)
 
     def _begin_round(self, anew: Array | None) -> None:
         """Prepare the decisions of a round in the copies `anew` `(B,)`; None: in all."""

@@ -22,6 +22,7 @@ def parameter(
     symbol: str = "",
     unit: str = "",
     at_least: float = -math.inf,
+    at_most: float = math.inf,
     above: float = -math.inf,
     infinite: bool = False,
     per: str | None = None,
@@ -34,11 +35,12 @@ def parameter(
         symbol: the paper's symbol.
         unit: SI unit, or the unit that the name ends with.
         at_least: smallest value allowed.
+        at_most: largest value allowed.
         above: limit that the value must exceed.
         infinite: whether +inf is allowed.
         per: name of the parameter that counts the nodes; the value may then be a tuple with one number per node.
     """
-    limits = {"at_least": at_least, "above": above, "infinite": infinite, "per": per}
+    limits = {"at_least": at_least, "at_most": at_most, "above": above, "infinite": infinite, "per": per}
     return dataclasses.field(default=default, metadata={"symbol": symbol, "unit": unit, "doc": doc, **limits})
 
 
@@ -94,10 +96,11 @@ class Params:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What a picture of one round shows; `rendering.draw` turns it into a map with its bars.
+    """What a picture of one round shows; `rendering.draw_scene` turns it into a map with its bars.
 
     Positions are `(…, 2)` in m; `link` is the server of each client (-1: none) and `colour` the channel; `loads` and
-    `budgets` are named bars, budgets as used shares in [0, 1].
+    `budgets` are named bars, budgets as used shares in [0, 1]; `coloured` names the load whose bars have the links'
+    colours.
     """
 
     title: str
@@ -109,6 +112,7 @@ class Scene:
     num_colours: int
     loads: Mapping[str, np.ndarray]
     budgets: Mapping[str, np.ndarray]
+    coloured: str = ""
 
 
 class System(ABC):
@@ -233,10 +237,19 @@ class System(ABC):
         """Add the action `(...)` of the agent `(...)` to the decision made so far."""
         raise ValueError(f"{self.name} has no turns: its agents decide at once")
 
+    def check_decision(self, state: Any, decision: Any, *, complete: bool = False) -> None:
+        """Raise `ValueError` for a malformed decision, or where it must be `complete` and leaves somebody out."""
+        self.check_actions(self.actions_of(decision), tuple(self.agent_state(state).shape))
+
     def conflicts(self, decision: Any) -> Array:
         """Return how many agents `(...)` share what only one may have."""
         actions = self.actions_of(decision)
         return namespace(actions).zeros_like(actions[..., 0])
+
+    def taking_part(self, decision: Any) -> Array:
+        """Return how many agents `(...)` take part in the round."""
+        actions = self.actions_of(decision)
+        return namespace(actions).zeros_like(actions[..., 0]) + len(self.agents)
 
     def predict(self, state: Any, decision: Any) -> Array:
         """Return the learning progress `(...)` that the paper's model predicts."""

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from ..twin.arrays import Array, namespace
 from .central import central_spaces
 from .masks import MaskStyle, check_mask_style, masked_observation
+from .randomness import check_seed
 from .simulator import Outcome, Simulator
 from .system import System
 
@@ -74,7 +75,8 @@ class VectorView(VectorEnv[Any, Any, Any]):
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every copy; see `Simulator.reset` for seed and options."""
-        if seed is None or isinstance(seed, int):
+        if not isinstance(seed, Sequence | np.ndarray):
+            seed = None if seed is None else check_seed(seed, "seed")
             super().reset(seed=seed)
         self.simulator.reset(seed, options)
         return self._seen({})

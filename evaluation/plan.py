@@ -2,13 +2,15 @@
 
 import dataclasses
 import tomllib
+import zlib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any, Literal
 
 from ..baselines import DEFAULTS, SOLVERS
-from ..envs import SYSTEMS, make_system
-from ..envs.checks import unknown_name
+from ..envs import SYSTEMS, environment_id, make_system
+from ..envs.checks import check_number, unknown_name
+from ..envs.randomness import check_seed, generator
 from ..envs.system import System, parameter
 
 
@@ -19,10 +21,10 @@ class Options:
     methods: tuple[str, ...] = parameter((), doc="solvers to compare; empty: the system's usual ones")
     reference: str = parameter("", doc="method that ratios refer to; empty: swap_matching if compared, else the first")
     seeds: tuple[int, ...] = parameter((0,), doc="seeds; each draws twins of its own")
-    twins: int = parameter(100, doc="episodes per seed, each a fresh twin")
-    rounds: int = parameter(1, doc="rounds played in every episode")
+    twins: int = parameter(100, at_least=1, doc="episodes per seed, each a fresh twin")
+    rounds: int = parameter(1, at_least=1, doc="rounds played in every episode")
     output: str = parameter("results", doc="folder of the results; an interrupted run in it is continued")
-    jobs: int = parameter(-1, doc="processes; -1: one per core")
+    jobs: int = parameter(-1, at_least=-1, doc="processes; -1: one per core")
     backend: Literal["loky", "ray"] = parameter("loky", doc="joblib backend; ray for a cluster (extra 'ray')")
     title: str = parameter("", doc="heading of the report")
 
@@ -59,15 +61,22 @@ class Plan:
             raise ValueError(
                 f"reference {self.options.reference!r} is not among the methods: {', '.join(self.methods)}"
             )
-        for name in ("twins", "rounds"):
-            if getattr(self.options, name) < 1:
-                raise ValueError(f"{name} is {getattr(self.options, name)}, must be at least 1")
-        if not self.options.seeds or min(self.options.seeds) < 0:
-            raise ValueError(f"seeds are {self.options.seeds}, must be one or more integers of at least 0")
+        fields = {field.name: field for field in dataclasses.fields(Options)}
+        for name in ("twins", "rounds", "jobs"):
+            check_number(fields[name], getattr(self.options, name), name)
+        for name in ("methods", "seeds"):
+            if not isinstance(getattr(self.options, name), tuple):
+                raise ValueError(f"{name} is {getattr(self.options, name)!r}, must be a list")
+        if not self.options.seeds:
+            raise ValueError("seeds is empty, must hold one or more integers of at least 0")
+        for seed in self.options.seeds:
+            check_seed(seed, "seed")
+        if "max_cycles" in self.params:
+            raise ValueError("max_cycles follows from rounds in an evaluation")
         if len(set(self.options.seeds)) < len(self.options.seeds) or len(set(self.methods)) < len(self.methods):
             raise ValueError("seeds and methods must not repeat")
-        if self.options.jobs == 0 or self.options.jobs < -1:
-            raise ValueError(f"jobs is {self.options.jobs}, must be -1 or at least 1")
+        if self.options.jobs == 0:
+            raise ValueError("jobs is 0, must be -1 or at least 1")
 
     def build_system(self) -> System:
         """Build the system; an episode is as long as the evaluation needs."""
@@ -95,8 +104,12 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers of an item: results of equal identity can be continued and extended."""
-        values = dataclasses.asdict(self.build_system().params)
-        return {"system": self.system, "rounds": self.options.rounds, **{k: v for k, v in sorted(values.items())}}
+        system = self.build_system()
+        values = dataclasses.asdict(system.params)
+        probe = dataclasses.astuple(system.draw(generator(0, 0, 0)))
+        digest = zlib.crc32(b"".join(array.tobytes() for array in probe))
+        names = {"system": self.system, "environment": environment_id(self.system), "draws": digest}
+        return {**names, "rounds": self.options.rounds, **dict(sorted(values.items()))}
 
 
 def experiment_names() -> list[str]:

@@ -128,7 +128,7 @@ def write_report(folder: Path, rows: Mapping[Item, Row], plan: Plan, command: st
     pictures = []
     for name, figure, title, caption in drawn:
         png = figures.as_png(figure)
-        (folder / f"{name}.png").write_bytes(png)
+        write_atomically(folder / f"{name}.png", png)
         pictures.append({"title": title, "caption": caption, "uri": figures.as_data_uri(png)})
     write_tensorboard(folder / "tensorboard", rows, plan)
     page = folder / "report.html"

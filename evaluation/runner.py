@@ -18,8 +18,8 @@ from ..envs.trees import take
 from .plan import Item, Plan
 from .store import Row, Store
 
-CHUNK = 20
-"""Items that a process computes before it hands them in."""
+CHUNK = 10
+"""Items that a process computes before it hands them in; a kill loses no more of each process."""
 
 
 def solver_generator(item: Item, cycle: int) -> np.random.Generator:
@@ -31,20 +31,23 @@ def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
     """Play one episode with one method."""
     system = simulator.system
     solve = SOLVERS[plan.system][item.method]
-    series: dict[str, list[Any]] = {"decision_time": [], "conflicts": []}
+    series: dict[str, list[Any]] = {"decision_time": [], "conflicts": [], "served": []}
     simulator.reset(item.seed, {"episode": item.twin})
     for cycle in range(plan.options.rounds):
         state, rng = take(simulator.state, 0), solver_generator(item, cycle)
         began = time.perf_counter()
         decision = solve(system, state, rng)
         series["decision_time"].append(time.perf_counter() - began)
+        system.check_decision(state, decision, complete=True)
         series["conflicts"].append(int(system.conflicts(decision)))
+        series["served"].append(int(system.taking_part(decision)))
         outcome = simulator.play(type(decision)(decision.server[None], decision.channel[None]))
         for name, value in system.report(outcome.cost)[0].items():
             series.setdefault(name, []).append(float(value[0]))
         if outcome.terminated[0]:
             break
-    return Row(item.method, item.seed, item.twin, **series)
+    ended = len(series["served"]) < plan.options.rounds
+    return Row(item.method, item.seed, item.twin, **series, ended=ended)
 
 
 def run_chunk(plan: Plan, items: list[Item]) -> list[Row]:

@@ -18,7 +18,7 @@ class Summary:
 
     method: str
     ratio: float
-    """Geometric mean."""
+    """Geometric mean over twins of each twin's geometric mean over rounds."""
     ratio_low: float
     ratio_high: float
     """95 % bootstrap interval over twins."""
@@ -34,7 +34,10 @@ class Summary:
     """Median time of a decision, without compilation, in ms."""
     conflicts: int
     """Clients that break C5, over all rounds."""
-    rounds: int
+    served: float
+    """Mean number of clients that take part in a round."""
+    rounds: float
+    """Mean number of rounds that an episode lasted."""
 
 
 def geometric_mean(values: np.ndarray) -> float:
@@ -73,7 +76,7 @@ def summarise(rows: Mapping[Item, Row], plan: Plan) -> list[Summary]:
         table.append(
             Summary(
                 method=method,
-                ratio=float(np.exp(every.mean())),
+                ratio=float(np.exp(np.mean([twin.mean() for twin in logs]))),
                 ratio_low=low,
                 ratio_high=high,
                 median_ratio=float(np.exp(np.median(every))),
@@ -84,7 +87,8 @@ def summarise(rows: Mapping[Item, Row], plan: Plan) -> list[Summary]:
                 energy=geometric_mean(joined["energy"]),
                 decision_ms=1e3 * float(np.median(np.concatenate(series(rows, plan, method, "decision_time")))),
                 conflicts=int(np.concatenate(series(rows, plan, method, "conflicts")).sum()),
-                rounds=every.size,
+                served=float(np.mean(np.concatenate(series(rows, plan, method, "served")))),
+                rounds=float(np.mean([twin.size for twin in costs])),
             )
         )
     return table

@@ -1,4 +1,4 @@
-"""Results on disk: one JSON line per item, appended as it is computed, so a kill loses at most the last line."""
+"""Results on disk: one JSON line per item, appended as processes hand them in; a kill loses what they had in hand."""
 
 import dataclasses
 import json
@@ -11,8 +11,8 @@ from typing import Any
 
 from .plan import Item
 
-SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts")
-"""Per item, one number per round: cost, s, J, s, clients that break C5."""
+SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts", "served")
+"""Per item, one number per round: cost, s, J, s, clients that break C5, clients that take part."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Row:
     energy: list[float]
     decision_time: list[float]
     conflicts: list[int]
+    served: list[int]
+    ended: bool
+    """Whether the episode was over before its last round, because a budget was spent."""
 
     @property
     def item(self) -> Item:
@@ -34,18 +37,19 @@ class Row:
         return Item(self.method, self.seed, self.twin)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees the old or the new content, never a part."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", suffix=".tmp") as handle:
-        handle.write(text)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False, suffix=".tmp") as handle:
+        handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
     os.chmod(handle.name, 0o644)
     os.replace(handle.name, path)
 
 
-def parse_row(line: str) -> Row | None:
-    """Return the row of a line, or None where the line is damaged: truncated, incomplete or not finite."""
+def parse_row(line: str, rounds: int) -> Row | None:
+    """Return the row of a line, or None where it is damaged: truncated, incomplete, not finite or not positive."""
     try:
         row = Row(**json.loads(line))
     except (ValueError, TypeError):
@@ -53,7 +57,11 @@ def parse_row(line: str) -> Row | None:
     series = [getattr(row, name) for name in SERIES]
     if not all(isinstance(values, list) and values and len(values) == len(series[0]) for values in series):
         return None
-    if not all(isinstance(x, int | float) and math.isfinite(x) for values in series for x in values):
+    if not all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for values in series for x in values):
+        return None
+    names = isinstance(row.method, str) and isinstance(row.seed, int) and isinstance(row.twin, int)
+    whole = len(row.system_cost) == rounds or (row.ended is True and len(row.system_cost) < rounds)
+    if not names or not whole or min(row.system_cost) == 0:
         return None
     return row
 
@@ -75,11 +83,11 @@ class Store:
         lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n") if self.path.exists() else []
         if lines and lines[0] != self._header:
             self._require_same(lines[0])
+            self.dropped += len(lines) - (lines[-1] == "")
             lines = []
-            self.dropped += 1
         ended = bool(lines) and lines[-1] == ""
         for line in lines[1:-1] if ended else lines[1:]:
-            row = parse_row(line)
+            row = parse_row(line, identity["rounds"])
             if row is None:
                 self.dropped += 1
             else:

@@ -9,12 +9,14 @@ import pytest
 import torch
 from fedtwin.baselines import SOLVERS
 from fedtwin.envs import make_system
-from fedtwin.envs.association import AssociationSystem, Cost, Decision, Draw, State
+from fedtwin.envs.association import REFERENCE_COST, AssociationSystem, Cost, Decision, Draw, State
+from fedtwin.envs.fields import Field
 from fedtwin.envs.randomness import RoundGenerator, generator
+from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.trees import stack, take, tree_map
 from oracle import association_cost
 
-UNEQUAL = {
+UNEQUAL: dict[str, Any] = {
     "num_clients": 7,
     "num_servers": 3,
     "num_channels": 4,
@@ -203,6 +205,32 @@ def test_twin_error_is_off_by_the_stated_decibels(source: str, shape: tuple[int,
     np.testing.assert_allclose(seen.downlink_gain, seen.uplink_gain)
 
 
+def test_twin_error_meets_both_links_where_they_differ() -> None:
+    system = build(twin_error_db=4.0, reciprocal=False)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    seen = system.believed(state)
+    ratio = 10 ** (4.0 * state.estimate_error / 10)
+    np.testing.assert_allclose(seen.uplink_gain, state.uplink_gain * ratio)
+    np.testing.assert_allclose(seen.downlink_gain, state.downlink_gain * ratio)
+
+
+@pytest.mark.parametrize("decisions", ["simultaneous", "sequential"])
+def test_agents_see_the_twin_and_pay_for_the_truth(decisions: str) -> None:
+    params = {"twin_error_db": 6.0, "twin_error_source": "shadowing", "decisions": decisions, "num_clients": 5}
+    simulator = Simulator(build(**params))
+    simulator.reset(0)
+    system, state = simulator.system, take(simulator.state, 0)
+    believed = system.believed(state)
+    nobody = system.undecided(state)
+    np.testing.assert_array_equal(simulator.observations()[0], system.observe(believed, nobody))
+    assert (simulator.observations()[0] != system.observe(state, nobody)).any()
+    actions = np.arange(5)
+    outcome = simulator.step(actions[None])
+    decision = system.decide(believed, actions)
+    assert outcome.cost.system_cost[0] == system.cost(state, decision).system_cost
+    assert outcome.cost.system_cost[0] != system.cost(believed, decision).system_cost
+
+
 def test_error_does_not_change_the_network() -> None:
     exact, off = build(), build(twin_error_db=6.0)
     a, b = exact.start(exact.draw(generator(4, 0, 0))), off.start(off.draw(generator(4, 0, 0)))
@@ -227,6 +255,9 @@ def test_positions_change_when_they_should(positions: str) -> None:
     np.testing.assert_allclose(moved.uplink_gain, moved.mean_gain[..., None] * second.uplink_fading)
     other = system.start(system.draw(generator(1, 0, 0)))
     assert np.array_equal(other.position, state.position) == (positions == "fixed")
+    moved_layout = build(positions=positions, layout_seed=1, twin_error_db=1.0, twin_error_source="shadowing")
+    elsewhere = moved_layout.start(moved_layout.draw(generator(0, 0, 0)))
+    assert np.array_equal(elsewhere.position, state.position) == (positions != "fixed")
 
 
 def test_advance_remembers_the_round() -> None:
@@ -306,12 +337,25 @@ def test_inverse_cost_reward_is_normalised() -> None:
     np.testing.assert_allclose(reward, system.reference_cost / float(cost.system_cost))
 
 
-@pytest.mark.parametrize("preset", ["paper", "compressed"])
+@pytest.mark.parametrize("preset", AssociationSystem.presets)
 def test_stored_reference_cost_is_the_lowest_of_256_random_rounds(preset: str) -> None:
-    stored = build(preset=preset)
-    assert stored.params.reference_cost > 0
-    computed = build(preset=preset, reference_cost=0.0)
-    assert stored.reference_cost == pytest.approx(computed.reference_cost, rel=1e-12)
+    system = build(preset=preset)
+    assert system.reference_cost in REFERENCE_COST.values()
+    assert system.reference_cost == pytest.approx(system.lowest_random_cost(), rel=1e-12)
+    rng = generator(0, 0, 0)
+    state = system.start(system.draw(rng, (256,)))
+    costs = system.cost(state, system.random_feasible(rng, (256,))).system_cost
+    assert system.reference_cost == pytest.approx(costs.min(), rel=1e-12)
+
+
+def test_other_parameters_have_their_own_reference_cost() -> None:
+    for params in ({"num_clients": 8}, {"feature_bits": 1e6}, {"positions": "fixed"}):
+        system = build(preset="paper", **params)
+        assert system.reference_cost == system.lowest_random_cost()
+        assert system.reference_cost not in REFERENCE_COST.values()
+    crowded = build(num_clients=5, num_servers=1, num_channels=2)
+    assert np.isfinite(crowded.reference_cost)
+    assert crowded.reference_cost > 0
 
 
 def test_predicted_progress_counts_the_samples_of_those_who_take_part() -> None:
@@ -378,26 +422,49 @@ def test_paper_observation() -> None:
     np.testing.assert_allclose(seen[0], [0.25, 0.5, 0.25, 0, *[0] * 10, 0.7, 0.75], atol=1e-7)
 
 
-def test_local_observation_adds_own_links() -> None:
-    system = build()
+def normalised(field: Field, value: Any) -> Any:
+    """The documented formula, one number at a time."""
+    flat = [min(max(float(x), field.low), field.high) for x in np.ravel(value)]
+    if field.scale == "log":
+        shares = [math.log(x / field.low) / math.log(field.high / field.low) for x in flat]
+    else:
+        shares = [(x - field.low) / (field.high - field.low) for x in flat]
+    return np.reshape(shares, np.shape(value))
+
+
+def test_local_observation_field_by_field() -> None:
+    system = build(**UNEQUAL, energy_budget_low=1e3, energy_budget_high=9e3, time_budget=1e5)
     state = system.start(system.draw(generator(0, 0, 0)))
     decision = system.random_feasible(generator(0, 0, 0))
+    cost = system.cost(state, decision)
     after = system.advance(state, decision, system.draw(generator(0, 0, 1)))
     seen = system.observe(after, system.undecided(after))
+    loads = [
+        np.tile(np.bincount(part, minlength=n), (7, 1)) for part, n in ((decision.server, 3), (decision.channel, 4))
+    ]
+    expected = [
+        *loads,
+        np.full((7, 1), 1 - cost.round_time / 1e5),
+        1 - (cost.client_energy / state.energy_budget)[:, None],
+        state.mean_gain,
+        cost.uplink_rate[:, None],
+        cost.downlink_rate[:, None],
+        cost.uplink_delay[:, None],
+        cost.edge_delay[:, None],
+        cost.downlink_delay[:, None],
+    ]
+    assert len(expected) == len(system.observation_fields)
     offset = 0
-    raw = {"own mean gain to each server": after.mean_gain, "own uplink rate in the last round": after.uplink_rate}
-    for field in system.observation_fields:
-        if field.name in raw:
-            value = raw[field.name].reshape(16, -1)
-            expected = np.log(value / field.low) / math.log(field.high / field.low)
-            np.testing.assert_allclose(seen[:, offset : offset + field.size], expected.clip(0, 1), atol=1e-6)
+    for field, value in zip(system.observation_fields, expected, strict=True):
+        part = seen[:, offset : offset + field.size]
+        np.testing.assert_allclose(part, normalised(field, value), atol=1e-6, err_msg=field.name)
         offset += field.size
     assert offset == system.observation_size == seen.shape[1]
 
 
 def test_sequential_observation_shows_the_cost_of_joining() -> None:
     """The link times that a pair promises are those that the cost charges once the client takes it."""
-    system = build(decisions="sequential", num_clients=6, num_servers=3, num_channels=4, reciprocal=False)
+    system = build(**UNEQUAL, decisions="sequential")
     state = system.start(system.draw(generator(0, 0, 0)))
     partial = system.undecided(state)
     for client, action in ((2, 5), (4, 1), (0, 9)):
@@ -405,6 +472,16 @@ def test_sequential_observation_shows_the_cost_of_joining() -> None:
     agent = np.array(5)
     seen = system.observe(state, partial, agent).reshape(9, 12)
     fields = system.observation_fields
+    powers = [1e-3 * 10 ** (dbm / 10) for dbm in UNEQUAL["client_power_dbm"]]
+    heard = np.zeros((3, 4))
+    for client in (2, 4, 0):
+        heard[:, 1] += powers[client] * state.uplink_gain[client, :, 1]
+    np.testing.assert_allclose(seen[7], normalised(fields[7], heard.ravel()), atol=1e-6)
+    worst = float(system.cost(state, partial).round_time)
+    np.testing.assert_allclose(seen[8], normalised(fields[8], np.full(12, worst)), atol=1e-6)
+    mean_gain = np.repeat(state.mean_gain[5], 4)
+    np.testing.assert_allclose(seen[0], normalised(fields[0], mean_gain), atol=1e-6)
+    np.testing.assert_array_equal(seen[2], np.isin(np.arange(12), [1, 5, 9]))
     for pair in (0, 1, 6, 11):
         joined = system.decide_turn(state, partial, agent, np.array(pair))
         if system.actions_of(joined)[5] != pair:
@@ -419,8 +496,8 @@ def test_sequential_observation_shows_the_cost_of_joining() -> None:
             abs=1e-6,
         )
     # Pairs 5, 1 and 9 are all on channel 1, one at each server.
-    np.testing.assert_allclose(seen[3] * 6, np.tile([0, 3, 0, 0], 3), atol=1e-6)
-    np.testing.assert_allclose(seen[4] * 6, np.ones(12), atol=1e-6)
+    np.testing.assert_allclose(seen[3] * 7, np.tile([0, 3, 0, 0], 3), atol=1e-6)
+    np.testing.assert_allclose(seen[4] * 7, np.ones(12), atol=1e-6)
     everyone = system.observe(state, partial)
     np.testing.assert_array_equal(everyone[5].reshape(9, 12), seen)
 
@@ -454,6 +531,10 @@ def test_sequential_observation_shows_the_cost_of_joining() -> None:
         ({"time_weight": 0.0, "energy_weight": 0.0}, "both 0"),
         ({"max_cycles": 0}, "max_cycles is 0, must be at least 1"),
         ({"dtype": "float16"}, "float"),
+        ({"noise_dbm": 5000.0}, "noise_dbm is 5000.0 dBm, must be at most 300"),
+        ({"noise_dbm": -5000.0}, "must be at least -300"),
+        ({"path_loss_slope_db": 0.0}, "must be above 0"),
+        ({"energy_budget_low": 500.0}, "must both be finite, or both inf"),
     ],
 )
 def test_bad_parameters(params: dict[str, Any], message: str) -> None:
@@ -484,13 +565,53 @@ def test_bad_decisions(server: Any, channel: Any, message: str) -> None:
         system.cost(state, Decision(server, channel))
 
 
-def test_bad_gains_are_named() -> None:
+@pytest.mark.parametrize("value", [np.nan, -1e-9, 0.0, np.inf])
+@pytest.mark.parametrize("name", ["uplink_gain", "downlink_gain"])
+def test_bad_gains_are_named(name: str, value: float) -> None:
     system = build()
     state = system.start(system.draw(generator(0, 0, 0)))
     gain = state.uplink_gain.copy()
-    gain[3] = np.nan
-    with pytest.raises(ValueError, match=r"uplink_gain\[3, 0, 0\] is nan, must be finite and above 0"):
-        system.cost(dataclasses.replace(state, uplink_gain=gain), system.random_feasible(generator(0, 0, 0)))
+    gain[3, 0, 7] = value
+    with pytest.raises(ValueError, match=rf"{name}\[3, 0, 7\] is {value}, must be finite and above 0"):
+        system.cost(dataclasses.replace(state, **{name: gain}), system.random_feasible(generator(0, 0, 0)))
+
+
+def test_narrow_integers_do_not_wrap() -> None:
+    system = build(num_clients=6, num_channels=50, energy_budget_low=1.0, energy_budget_high=1.0)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    decision = system.random_feasible(generator(0, 0, 0))
+    expected = system.cost(state, decision).system_cost
+    for kind in (np.int8, np.int16, np.int32):
+        narrow = Decision(decision.server.astype(kind), decision.channel.astype(kind))
+        assert system.cost(state, narrow).system_cost == expected
+        tensors = tree_map(lambda array: torch.from_numpy(np.array(array)), state)
+        parts = (torch.from_numpy(part) for part in (narrow.server, narrow.channel))
+        assert float(system.cost(tensors, Decision(*parts)).system_cost) == pytest.approx(float(expected))
+    spent = dataclasses.replace(state, energy_used=np.array([0.0, 2.0, 0.0, 0.0, 0.0, 0.0]))
+    made = system.decide(spent, np.full(6, 199, np.uint8))
+    np.testing.assert_array_equal(made.server, [3, -1, 3, 3, 3, 3])
+
+
+def test_libraries_are_not_mixed() -> None:
+    system = build()
+    state = system.start(system.draw(generator(0, 0, 0)))
+    decision = system.random_feasible(generator(0, 0, 0))
+    tensors = tree_map(torch.from_numpy, decision)
+    with pytest.raises(ValueError, match="server is an array of torch, must be of numpy like the state"):
+        system.cost(state, tensors)
+    with pytest.raises(ValueError, match="server is an array of numpy, must be of torch like the state"):
+        system.cost(tree_map(lambda array: torch.from_numpy(np.array(array)), state), decision)
+
+
+def test_a_complete_decision_leaves_no_active_client_out() -> None:
+    system = build(num_clients=3)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    partial = Decision(np.array([0, -1, 1]), np.array([0, -1, 1]))
+    system.check_decision(state, partial)
+    with pytest.raises(ValueError, match=r"server\[1\] is -1, must be at least 0: the client is active"):
+        system.check_decision(state, partial, complete=True)
+    spent = dataclasses.replace(state, energy_used=np.array([0.0, np.inf, 0.0]), energy_budget=np.ones(3))
+    system.check_decision(spent, partial, complete=True)
 
 
 @pytest.mark.parametrize(
@@ -511,6 +632,10 @@ def test_bad_draws(name: str, value: float, message: str) -> None:
         system.check_draw(dataclasses.replace(draw, **{name: array}))
     with pytest.raises(ValueError, match="has shape"):
         system.check_draw(dataclasses.replace(draw, **{name: array[:-1]}))
+    with pytest.raises(ValueError, match=f"{name} has dtype float32, must be float64"):
+        system.check_draw(dataclasses.replace(draw, **{name: array.astype(np.float32)}))
+    with pytest.raises(ValueError, match=f"{name} is a list, must be a float64 array"):
+        system.check_draw(dataclasses.replace(draw, **{name: array.tolist()}))
     with pytest.raises(ValueError, match="must be a fedtwin"):
         system.check_draw("a draw")  # type: ignore[arg-type]
 

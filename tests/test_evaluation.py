@@ -113,7 +113,50 @@ def test_results_of_other_parameters_are_not_mixed(tmp_path: Path) -> None:
     ["", "{", "[]", "3", '{"method": "greedy"}', '{"method": "a", "seed": 0, "twin": 0, "system_cost": 1}'],
 )
 def test_parse_row_refuses_what_is_no_row(line: str) -> None:
-    assert parse_row(line) is None
+    assert parse_row(line, 2) is None
+
+
+def test_parse_row_refuses_impossible_rows() -> None:
+    good = {"method": "greedy", "seed": 0, "twin": 1, "ended": False, **{name: [1.0, 2.0] for name in SERIES}}
+    assert parse_row(json.dumps(good), 2) is not None
+    short = {**good, **{name: [1.0] for name in SERIES}}
+    assert parse_row(json.dumps(short), 2) is None
+    assert parse_row(json.dumps({**short, "ended": True}), 2) is not None
+    for damage in (
+        {"twin": [1]},
+        {"method": 3},
+        {"system_cost": [-5.0, 1.0]},
+        {"system_cost": [0.0, 1.0]},
+        {"energy": [1.0]},
+    ):
+        assert parse_row(json.dumps({**good, **damage}), 2) is None
+
+
+def test_a_damaged_header_is_counted_with_all_its_rows(tmp_path: Path) -> None:
+    plan, store = computed(tmp_path)
+    content = store.path.read_text()
+    store.path.write_text("x" + content)
+    again = Store(tmp_path, plan.identity())
+    assert again.dropped == content.count("\n")
+    assert not again.rows
+
+
+def test_results_of_other_draws_are_not_mixed(tmp_path: Path) -> None:
+    plan, _ = computed(tmp_path)
+    with pytest.raises(ValueError, match="holds results for draws = "):
+        Store(tmp_path, {**plan.identity(), "draws": 1})
+
+
+def test_decisions_that_leave_clients_out_are_not_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lazy(system: Any, state: Any, rng: Any = None) -> Any:
+        decision = SOLVERS["association"]["greedy"](system, state)
+        decision.server[0] = decision.channel[0] = -1
+        return decision
+
+    monkeypatch.setitem(SOLVERS["association"], "lazy", lazy)
+    plan = small_plan(tmp_path, methods=("lazy",))
+    with pytest.raises(ValueError, match=r"server\[0\] is -1, must be at least 0: the client is active"):
+        run(plan, Store(tmp_path, plan.identity()))
 
 
 def test_atomic_write_leaves_no_part_behind(tmp_path: Path) -> None:
@@ -159,7 +202,7 @@ def synthetic(plan: Plan, ratio: dict[str, list[float]]) -> dict[Item, Row]:
     for method, values in ratio.items():
         for twin, value in enumerate(values):
             cost = [100.0 * (twin + 1) * value]
-            rows[Item(method, 0, twin)] = Row(method, 0, twin, cost, cost, cost, [0.001], [1])
+            rows[Item(method, 0, twin)] = Row(method, 0, twin, cost, cost, cost, [0.001], [1], [4], False)
     return rows
 
 
@@ -229,7 +272,8 @@ def test_command_line_writes_everything(tmp_path: Path, capsys: pytest.CaptureFi
         (["association", "--bandwidth", "-1"], "bandwidth is -1.0 Hz, must be above 0"),
         (["association", "--methods", "greedy", "--reference", "swap_matching"], "is not among the methods: greedy"),
         (["association", "--seeds", "0", "0"], "must not repeat"),
-        (["association", "--max-cycles", "3"], "max_cycles follows from --rounds"),
+        (["association", "--max-cycles", "3"], "max_cycles follows from rounds"),
+        (["association", "--backend", "ray"], "No module named 'ray'"),
         (["association", "--num-clients", "41", "--methods", "greedy"], "must be at most the 40"),
     ],
 )
@@ -237,9 +281,16 @@ def test_bad_command_lines(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        evaluate.main([*arguments, "--output", str(tmp_path)])
+        evaluate.main([*arguments, "--output", str(tmp_path / "results")])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_output_on_a_file_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SystemExit):
+        evaluate.main(["association", "--methods", "greedy", "--twins", "1", "--output", str(tmp_path / "taken")])
+    assert "taken" in capsys.readouterr().err
 
 
 def test_help_explains_every_field(capsys: pytest.CaptureFixture[str]) -> None:

@@ -348,11 +348,27 @@ def test_injected_draws_are_played() -> None:
         (0, {"episode": -2}, "episode is -2"),
         (0, {"draws": []}, "unknown reset option 'draws'; did you mean 'draw'"),
         (0, {"draw": 3}, "must be a fedtwin.envs.association.Draw"),
+        (0, {"params": 3}, "must map parameters to values"),
+        (0, [1], "must map names to values"),
     ],
 )
-def test_bad_resets(seed: Any, options: Any, message: str) -> None:
+@pytest.mark.parametrize("view", ["parallel", "central", "aec", "vector"])
+def test_bad_resets(seed: Any, options: Any, message: str, view: str) -> None:
+    make: Any = getattr(envs, f"{view}_env")
     with pytest.raises(ValueError, match=message):
-        envs.parallel_env("association").reset(seed=seed, options=options)
+        make("association").reset(seed=seed, options=options)
+
+
+def test_seeds_of_numpy_are_seeds() -> None:
+    for make in (envs.parallel_env, envs.central_env):
+        assert_same(make("association").reset(seed=np.int64(3)), make("association").reset(seed=3))  # type: ignore[arg-type]
+
+
+def test_more_clients_than_pairs_play_where_c5_is_not_enforced() -> None:
+    env = envs.parallel_env("association", num_clients=5, num_servers=1, num_channels=2)
+    env.reset(seed=0)
+    rewards = env.step(dict.fromkeys(env.agents, 1))[1]
+    assert np.isfinite(list(rewards.values())).all()
 
 
 def test_a_draw_for_another_batch_is_refused() -> None:
@@ -377,6 +393,7 @@ def test_a_draw_for_another_batch_is_refused() -> None:
         (True, "action of client_3 is True"),
         (np.array([1]), r"action of client_3 is array\(\[1\]\)"),
         ("5", "action of client_3 is '5'"),
+        (2**70, "action of client_3 is"),
     ],
 )
 def test_bad_actions_never_corrupt_the_state(value: Any, message: str) -> None:
@@ -410,9 +427,9 @@ def test_missing_unknown_and_late_actions() -> None:
     [
         (np.zeros(16), "dtype float64, must be integer"),
         (np.full(16, np.nan), "dtype float64, must be integer"),
-        (np.zeros(15, int), r"shape \(1, 15\)"),
+        (np.zeros(15, int), r"shape \(15,\), must be \(16,\)"),
         (np.full(16, 40), r"action of client_0 is 40, must be in 0\.\.39"),
-        (None, "must be integer"),
+        (None, r"shape \(\), must be"),
     ],
 )
 def test_bad_central_actions(action: Any, message: str) -> None:

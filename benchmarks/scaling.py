@@ -1,0 +1,193 @@
+"""How the time of `System.cost` and of a decision grows with the size of the network, drawn as one picture.
+
+Runs at the end of `make bench`; `python benchmarks/scaling.py` draws the picture alone.
+"""
+
+import dataclasses
+import functools
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from fedtwin.baselines import SOLVERS
+from fedtwin.envs.association import AssociationParams, AssociationSystem
+from fedtwin.envs.randomness import generator
+from fedtwin.envs.trees import take
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from measure import HERE, Sample, in_turn, processor
+
+PICTURE = "scaling.png"
+SAMPLES = 5
+SHORTEST = 0.05
+"""Seconds that a sample takes at least."""
+BATCH = 256
+COST, UNCHECKED = "cost", "cost, validate=False"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """One axis of the picture: what grows, and what stays."""
+
+    label: str
+    varied: str
+    values: tuple[int, ...]
+    kept: dict[str, int]
+    methods: tuple[str, ...] = (COST, UNCHECKED)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the vertical axis."""
+        return "µs per twin" if COST in self.methods else "ms per decision"
+
+    def describe(self) -> str:
+        """Say what stays."""
+        symbols = {"num_clients": "N", "num_servers": "M", "num_channels": "K", "batch": "batch"}
+        return ", ".join(f"{symbols[name]} = {value}" for name, value in self.kept.items())
+
+
+SWEEPS = (
+    Sweep(
+        "clients N",
+        "num_clients",
+        (2, 4, 8, 16, 32, 64, 128),
+        {"num_servers": 4, "num_channels": 40, "batch": BATCH},
+    ),
+    Sweep(
+        "servers M",
+        "num_servers",
+        (1, 2, 4, 8, 16, 32, 64),
+        {"num_clients": 16, "num_channels": 16, "batch": BATCH},
+    ),
+    Sweep(
+        "channels K",
+        "num_channels",
+        (4, 8, 16, 32, 64, 128, 256),
+        {"num_clients": 16, "num_servers": 4, "batch": BATCH},
+    ),
+    Sweep(
+        "twins in the batch",
+        "batch",
+        (1, 4, 16, 64, 256, 1024, 4096),
+        {"num_clients": 16, "num_servers": 4, "num_channels": 10},
+    ),
+    Sweep(
+        "clients N",
+        "num_clients",
+        (2, 4, 8, 16, 32, 64, 128),
+        {"num_servers": 4, "num_channels": 40},
+        ("swap_matching", "greedy"),
+    ),
+)
+
+
+def cost_time(validate: bool, batch: int, **params: int) -> Sample:
+    """Microseconds of `System.cost` per twin, of random feasible decisions, NumPy float64.
+
+    A call that does not count brings the arrays back into the cache after the other sizes' samples.
+    """
+    system = AssociationSystem(AssociationParams.create(params))
+    state = system.start(system.draw(generator(0, 0, 0), (batch,)))
+    decision = system.random_feasible(generator(0, 0, 0, 1), (batch,))
+
+    def sample() -> float:
+        system.cost(state, decision, validate=validate)
+        calls, began, passed = 0, time.perf_counter(), 0.0
+        while passed < SHORTEST:
+            system.cost(state, decision, validate=validate)
+            calls, passed = calls + 1, time.perf_counter() - began
+        return 1e6 * passed / calls / batch
+
+    return sample
+
+
+def decision_time(method: str, **params: int) -> Sample:
+    """Milliseconds of a decision on a single twin, another twin in every sample."""
+    system = AssociationSystem(AssociationParams.create(params))
+    state = system.start(system.draw(generator(0, 0, 0), (SAMPLES + 1,)))
+    solve, rng = SOLVERS["association"][method], generator(0, 0, 0, 1)
+    twins = iter(range(SAMPLES + 1))
+
+    def sample() -> float:
+        one = take(state, next(twins))
+        began = time.perf_counter()
+        solve(system, one, rng)
+        return 1e3 * (time.perf_counter() - began)
+
+    return sample
+
+
+def sources(sweep: Sweep, method: str) -> list[Sample]:
+    """Return what measures each value of a sweep."""
+    if method in (COST, UNCHECKED):
+        make: Callable[..., Sample] = functools.partial(cost_time, method == COST)
+    else:
+        make = functools.partial(decision_time, method)
+    return [make(**{**sweep.kept, sweep.varied: value}) for value in sweep.values]
+
+
+def growth(values: Sequence[int], times: Sequence[Sequence[float]]) -> float:
+    """Return the exponent of the growth over the last two doublings: 1 is linear, 2 quadratic."""
+    first, last = statistics.median(times[-3]), statistics.median(times[-1])
+    return math.log(last / first) / math.log(values[-1] / values[-3])
+
+
+def draw_sweep(axes: Axes, sweep: Sweep) -> list[str]:
+    """Measure a sweep, draw it, and return its rows of the table."""
+    rows = []
+    for method in sweep.methods:
+        times = in_turn(sources(sweep, method), SAMPLES)
+        middle = [statistics.median(taken) for taken in times]
+        exponent = growth(sweep.values, times)
+        axes.fill_between(sweep.values, [min(t) for t in times], [max(t) for t in times], alpha=0.25, linewidth=0)
+        axes.plot(sweep.values, middle, marker="o", markersize=4, label=f"{method}, end slope {exponent:.1f}")
+        ends = f"{sweep.values[0]} to {sweep.values[-1]}"
+        taken = f"{middle[0]:,.3g} to {middle[-1]:,.3g} {sweep.unit}"
+        rows.append(f"| {method} | {sweep.label}, {ends} | {sweep.describe()} | {taken} | {exponent:.1f} |")
+    axes.set(xscale="log", yscale="log", xlabel=sweep.label, ylabel=sweep.unit)
+    axes.set_xticks(sweep.values, [str(value) for value in sweep.values])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_title(sweep.describe(), fontsize=9)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="best")
+    return rows
+
+
+def section() -> list[str]:
+    """Measure every sweep and write the picture."""
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    grid = figure.subplots(2, 3).flat
+    rows = [row for axes, sweep in zip(grid, SWEEPS, strict=False) for row in draw_sweep(axes, sweep)]
+    legend = figure.axes[len(SWEEPS)]
+    legend.axis("off")
+    legend.text(
+        0.0,
+        0.5,
+        f"{processor()}\nNumPy float64, one core\ncost: System.cost; the environments check elsewhere\nand call it with validate=False\nline: median, band: range",
+        fontsize=9,
+        va="center",
+    )
+    figure.savefig(HERE / PICTURE, dpi=110)
+    return [
+        "## Growth with the size of the network",
+        "",
+        f"![Time of System.cost and of decisions against N, M, K and the batch]({PICTURE})",
+        "",
+        f"Medians of {SAMPLES} samples, NumPy float64, log-log; bands are ranges (over twins, for decisions). The",
+        "slope is that of the last two steps: 1 linear, 2 quadratic. `cost` is `System.cost`; its check reads every gain,",
+        "and environments, which make their own channels, leave it out.",
+        "",
+        "| what | grows | stays | time | slope at the end |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
+
+
+if __name__ == "__main__":
+    print("\n".join(section()))

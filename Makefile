@@ -6,7 +6,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage docs lint format bench mutate clean
+.PHONY: help install demo test compat coverage docs lint format bench mutate clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,16 @@ demo: $(STAMP) ## Compare baselines on 60 twins and write a report to look at
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest -n 2
+
+.compat/installed: pyproject.toml compat/requirements.txt
+	$(PYTHON) -m venv .compat
+	.compat/bin/pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	.compat/bin/pip install --quiet --disable-pip-version-check -r compat/requirements.txt "setuptools>=77"
+	.compat/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e .
+	@touch .compat/installed
+
+compat: .compat/installed ## Conformance with gymnasium 1.2.2, and inside SuperSuit, RLlib, TorchRL and Stable-Baselines3
+	.compat/bin/python -m pytest tests/test_views.py tests/test_vector.py compat
 
 coverage: $(STAMP) ## Line coverage of twin, envs and baselines, compiled code measured uncompiled
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m "not large" --cov=twin --cov=envs --cov=baselines \
@@ -51,4 +61,4 @@ mutate: $(STAMP) ## Break the physics on purpose and check that the tests notice
 	$(BIN)/python tests/mutations.py
 
 clean: ## Remove the environment and what was built
-	rm -rf .venv .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .compat .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,8 +3,8 @@
 import statistics
 import time
 
-import fedtwin.envs as envs
 from fedtwin.baselines import SOLVERS
+from fedtwin.envs.association import AssociationParams, AssociationSystem
 from fedtwin.envs.randomness import generator
 from fedtwin.envs.trees import take
 
@@ -16,7 +16,7 @@ PATIENCE = 1.5
 
 def milliseconds(method: str, **params: int) -> float | None:
     """Return the median time of one decision on a single twin, compiled before; None: too many clients for it."""
-    system = envs.make_system("association", **params)
+    system = AssociationSystem(AssociationParams.create(params))
     state = system.start(system.draw(generator(0, 0, 0), (TWINS,)))
     solve, rng = SOLVERS["association"][method], generator(0, 0, 0, 1)
     try:

@@ -4,11 +4,10 @@ Runs at the end of `make bench`; `python benchmarks/scaling.py` draws the pictur
 """
 
 import dataclasses
-import functools
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fedtwin.baselines import SOLVERS
 from fedtwin.envs.association import AssociationParams, AssociationSystem
@@ -17,14 +16,19 @@ from fedtwin.envs.trees import take
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from measure import HERE, Sample, in_turn, processor
+from measure import HERE, SAMPLES, Sample, in_turn, processor
 
 PICTURE = "scaling.png"
-SAMPLES = 5
 SHORTEST = 0.05
 """Seconds that a sample takes at least."""
 BATCH = 256
 COST, UNCHECKED = "cost", "cost, validate=False"
+
+
+REMARKS = """{}, one core, NumPy float64
+cost: System.cost; environments call it
+with validate=False, they check what comes in
+line: median, band: range"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +87,11 @@ SWEEPS = (
 )
 
 
-def cost_time(validate: bool, batch: int, **params: int) -> Sample:
+def cost_time(system: AssociationSystem, batch: int, validate: bool) -> Sample:
     """Microseconds of `System.cost` per twin, of random feasible decisions, NumPy float64.
 
     A call that does not count brings the arrays back into the cache after the other sizes' samples.
     """
-    system = AssociationSystem(AssociationParams.create(params))
     state = system.start(system.draw(generator(0, 0, 0), (batch,)))
     decision = system.random_feasible(generator(0, 0, 0, 1), (batch,))
 
@@ -103,9 +106,8 @@ def cost_time(validate: bool, batch: int, **params: int) -> Sample:
     return sample
 
 
-def decision_time(method: str, **params: int) -> Sample:
+def decision_time(system: AssociationSystem, method: str) -> Sample:
     """Milliseconds of a decision on a single twin, another twin in every sample."""
-    system = AssociationSystem(AssociationParams.create(params))
     state = system.start(system.draw(generator(0, 0, 0), (SAMPLES + 1,)))
     solve, rng = SOLVERS["association"][method], generator(0, 0, 0, 1)
     twins = iter(range(SAMPLES + 1))
@@ -119,35 +121,38 @@ def decision_time(method: str, **params: int) -> Sample:
     return sample
 
 
-def sources(sweep: Sweep, method: str) -> list[Sample]:
-    """Return what measures each value of a sweep."""
-    if method in (COST, UNCHECKED):
-        make: Callable[..., Sample] = functools.partial(cost_time, method == COST)
-    else:
-        make = functools.partial(decision_time, method)
-    return [make(**{**sweep.kept, sweep.varied: value}) for value in sweep.values]
+def sources(sweep: Sweep, value: int) -> list[Sample]:
+    """Return what measures each method at one value of a sweep."""
+    params = {**sweep.kept, sweep.varied: value}
+    batch = params.pop("batch", 0)
+    system = AssociationSystem(AssociationParams.create(params))
+    if COST in sweep.methods:
+        return [cost_time(system, batch, method == COST) for method in sweep.methods]
+    return [decision_time(system, method) for method in sweep.methods]
 
 
-def growth(values: Sequence[int], times: Sequence[Sequence[float]]) -> float:
-    """Return the exponent of the growth over the last two doublings: 1 is linear, 2 quadratic."""
-    first, last = statistics.median(times[-3]), statistics.median(times[-1])
-    return math.log(last / first) / math.log(values[-1] / values[-3])
+def growth(values: Sequence[int], middle: Sequence[float]) -> float:
+    """Return the exponent of the growth over the last two steps: 1 is linear, 2 quadratic."""
+    exponent = math.log(middle[-1] / middle[-3]) / math.log(values[-1] / values[-3])
+    return round(exponent, 1) + 0.0
 
 
 def draw_sweep(axes: Axes, sweep: Sweep) -> list[str]:
     """Measure a sweep, draw it, and return its rows of the table."""
-    rows = []
-    for method in sweep.methods:
-        times = in_turn(sources(sweep, method), SAMPLES)
-        middle = [statistics.median(taken) for taken in times]
-        exponent = growth(sweep.values, times)
-        axes.fill_between(sweep.values, [min(t) for t in times], [max(t) for t in times], alpha=0.25, linewidth=0)
-        axes.plot(sweep.values, middle, marker="o", markersize=4, label=f"{method}, end slope {exponent:.1f}")
-        ends = f"{sweep.values[0]} to {sweep.values[-1]}"
+    rows, values = [], sweep.values
+    times = in_turn([source for value in values for source in sources(sweep, value)])
+    for index, method in enumerate(sweep.methods):
+        mine = times[index :: len(sweep.methods)]
+        middle = [statistics.median(taken) for taken in mine]
+        exponent = growth(values, middle)
+        axes.fill_between(values, [min(t) for t in mine], [max(t) for t in mine], alpha=0.25, linewidth=0)
+        axes.plot(values, middle, marker="o", markersize=4, label=f"{method}, end slope {exponent}")
         taken = f"{middle[0]:,.3g} to {middle[-1]:,.3g} {sweep.unit}"
-        rows.append(f"| {method} | {sweep.label}, {ends} | {sweep.describe()} | {taken} | {exponent:.1f} |")
+        rows.append(
+            f"| {method} | {sweep.label}, {values[0]} to {values[-1]} | {sweep.describe()} | {taken} | {exponent} |"
+        )
     axes.set(xscale="log", yscale="log", xlabel=sweep.label, ylabel=sweep.unit)
-    axes.set_xticks(sweep.values, [str(value) for value in sweep.values])
+    axes.set_xticks(values, [str(value) for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter("{x:g}")
@@ -163,15 +168,9 @@ def section() -> list[str]:
     figure = Figure(figsize=(12, 7), layout="constrained")
     grid = figure.subplots(2, 3).flat
     rows = [row for axes, sweep in zip(grid, SWEEPS, strict=False) for row in draw_sweep(axes, sweep)]
-    legend = figure.axes[len(SWEEPS)]
-    legend.axis("off")
-    legend.text(
-        0.0,
-        0.5,
-        f"{processor()}\nNumPy float64, one core\ncost: System.cost; the environments check elsewhere\nand call it with validate=False\nline: median, band: range",
-        fontsize=9,
-        va="center",
-    )
+    remarks = figure.axes[len(SWEEPS)]
+    remarks.axis("off")
+    remarks.text(0.0, 0.5, REMARKS.format(processor()), fontsize=9, verticalalignment="center")
     figure.savefig(HERE / PICTURE, dpi=110)
     return [
         "## Growth with the size of the network",
@@ -179,8 +178,8 @@ def section() -> list[str]:
         f"![Time of System.cost and of decisions against N, M, K and the batch]({PICTURE})",
         "",
         f"Medians of {SAMPLES} samples, NumPy float64, log-log; bands are ranges (over twins, for decisions). The",
-        "slope is that of the last two steps: 1 linear, 2 quadratic. `cost` is `System.cost`; its check reads every gain,",
-        "and environments, which make their own channels, leave it out.",
+        "slope is that of the last two steps: 1 linear, 2 quadratic. `cost` is `System.cost`, whose check reads every",
+        "gain; environments leave that check out, because they make their own channels.",
         "",
         "| what | grows | stays | time | slope at the end |",
         "| --- | --- | --- | --- | --- |",

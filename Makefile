@@ -39,7 +39,7 @@ compat: .compat/installed ## Conformance with gymnasium 1.2.2, and inside SuperS
 coverage: $(STAMP) ## Line coverage of twin, envs and baselines, compiled code measured uncompiled
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m "not large" --cov=twin --cov=envs --cov=baselines \
 		--cov-report=term-missing:skip-covered tests/test_twin.py tests/test_association.py tests/test_views.py \
-		tests/test_vector.py tests/test_baselines_association.py
+		tests/test_vector.py tests/test_baselines_association.py tests/test_docs.py
 
 docs: $(STAMP) ## Write the tables of docs/systems from the code
 	$(BIN)/python docs/generate.py

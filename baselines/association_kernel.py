@@ -99,6 +99,17 @@ def exchange(server: Integers, channel: Integers, holder: Integers, n: int, m: i
 
 
 @njit(cache=True)
+def holders(problem: Problem, server: Integers, channel: Integers, up: Floats, down: Floats) -> Integers:
+    """Return who holds each pair (M, K), -1: nobody; computes the link delays of all clients on the way."""
+    holder = np.full(problem.uplink_power.shape[1:], -1)
+    for n in range(server.size):
+        if server[n] >= 0:
+            holder[server[n], channel[n]] = n
+            up[n], down[n] = link_delays(problem, server, channel, n)
+    return holder
+
+
+@njit(cache=True)
 def changed_cost(
     problem: Problem, server: Integers, channel: Integers, k: int, j: int, up: Floats, down: Floats, load: Floats
 ) -> float:
@@ -119,11 +130,7 @@ def swap_matching(problem: Problem, server: Integers, channel: Integers, best_im
     clients, servers, channels = problem.uplink_power.shape
     up, down, load = np.zeros(clients), np.zeros(clients), np.empty(servers)
     kept_up, kept_down = np.empty(clients), np.empty(clients)
-    holder = np.full((servers, channels), -1)
-    for n in range(clients):
-        if server[n] >= 0:
-            holder[server[n], channel[n]] = n
-            up[n], down[n] = link_delays(problem, server, channel, n)
+    holder = holders(problem, server, channel, up, down)
     cost = total(problem, server, up, down, load)
     evaluations, stable, n = 1, 0, 0
     while stable < clients:
@@ -259,11 +266,7 @@ def anneal(
     clients, servers, channels = problem.uplink_power.shape
     up, down, load = np.zeros(clients), np.zeros(clients), np.empty(servers)
     kept_up, kept_down = np.empty(clients), np.empty(clients)
-    holder = np.full((servers, channels), -1)
-    for n in range(clients):
-        if server[n] >= 0:
-            holder[server[n], channel[n]] = n
-            up[n], down[n] = link_delays(problem, server, channel, n)
+    holder = holders(problem, server, channel, up, down)
     cost = total(problem, server, up, down, load)
     best, best_server, best_channel = cost, server.copy(), channel.copy()
     steps = pairs.size
@@ -358,9 +361,7 @@ def swap_on_average(
 ) -> float:
     """Swap matching on the sample average of log cost, first improvement; returns the average it ends with."""
     clients, servers, channels = first.uplink_power.shape
-    holder = np.full((servers, channels), -1)
-    for n in range(clients):
-        holder[server[n], channel[n]] = n
+    holder = holders(first, server, channel, np.empty(clients), np.empty(clients))
     cost = mean_log_cost(first, uplink_powers, downlink_powers, server, channel)
     stable, n = 0, 0
     while stable < clients:

@@ -70,7 +70,7 @@ MUTATIONS = (
     Mutation("time counts energy", "envs/association.py", "state.time_used + cost.round_time", "state.time_used + cost.energy"),
     Mutation("action order exchanged", "envs/association.py", "server = xp.where(state.active, actions // self", "server = xp.where(state.active, actions % self"),
     Mutation("strongest client first", "envs/association.py", "xp.argsort(xp.max(state.mean_gain", "xp.argsort(-xp.max(state.mean_gain"),
-    Mutation("mask inverted", "envs/association.py", "free = self.pair_clients(partial) == 0", "free = self.pair_clients(partial) > 0"),
+    Mutation("mask inverted", "envs/association.py", "self.pair_clients(partial) == 0", "self.pair_clients(partial) != 0"),
     Mutation("spent clients stay active", "envs/association.py", "return self.energy_used <= self", "return self.energy_used * 0 <= self"),
     Mutation("reward after the time is spent", "envs/association.py", "earns = state.active & (state.time_used <=", "earns = state.active & (state.time_used * 0 <="),
     Mutation("rho without its margin", "envs/association.py", "shared = 1.05 / self", "shared = 1.0 / self"),
@@ -88,6 +88,14 @@ MUTATIONS = (
 )  # fmt: skip
 
 
+def check_texts() -> None:
+    """Raise unless the text of every mutation stands exactly once."""
+    for mutation in MUTATIONS:
+        count = (ROOT / mutation.file).read_text().count(mutation.old)
+        if count != 1:
+            raise ValueError(f"{mutation.name}: {mutation.old!r} stands {count} times in {mutation.file}")
+
+
 def survives(mutation: Mutation) -> bool:
     """Apply the mutation to a copy and run the tests; true if they pass."""
     with tempfile.TemporaryDirectory() as folder:
@@ -96,12 +104,7 @@ def survives(mutation: Mutation) -> bool:
             shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         target = copy / mutation.file
-        text = target.read_text()
-        if text.count(mutation.old) != 1:
-            raise ValueError(
-                f"{mutation.name}: {mutation.old!r} stands {text.count(mutation.old)} times in {mutation.file}"
-            )
-        target.write_text(text.replace(mutation.old, mutation.new))
+        target.write_text(target.read_text().replace(mutation.old, mutation.new, 1))
         environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         probe = "import fedtwin.twin.radio as r, sys; sys.exit(not r.__file__.startswith(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", probe, folder], check=True, env=environment, cwd=folder)
@@ -114,6 +117,7 @@ def survives(mutation: Mutation) -> bool:
 
 def main() -> None:
     """Run every mutation; end with status 1 if one survives."""
+    check_texts()
     unharmed = Mutation("nothing", "twin/radio.py", '"""The radio link', '"""The radio link')
     if not survives(unharmed):
         raise SystemExit("the tests fail without any mutation")

@@ -9,10 +9,9 @@ import sys
 import time
 from typing import Any
 
+import fedtwin.envs as envs
 import numpy as np
 import torch
-
-import fedtwin.envs as envs
 from fedtwin.envs.randomness import generator
 from fedtwin.envs.trees import tree_map
 

@@ -147,10 +147,8 @@ def draw_sweep(axes: Axes, sweep: Sweep) -> list[str]:
         exponent = growth(values, middle)
         axes.fill_between(values, [min(t) for t in mine], [max(t) for t in mine], alpha=0.25, linewidth=0)
         axes.plot(values, middle, marker="o", markersize=4, label=f"{method}, end slope {exponent}")
-        taken = f"{middle[0]:,.3g} to {middle[-1]:,.3g} {sweep.unit}"
-        rows.append(
-            f"| {method} | {sweep.label}, {values[0]} to {values[-1]} | {sweep.describe()} | {taken} | {exponent} |"
-        )
+        taken, ends = f"{middle[0]:,.3g} to {middle[-1]:,.3g} {sweep.unit}", f"{values[0]} to {values[-1]}"
+        rows.append(f"| {method} | {sweep.label}, {ends} | {sweep.describe()} | {taken} | {exponent} |")
     axes.set(xscale="log", yscale="log", xlabel=sweep.label, ylabel=sweep.unit)
     axes.set_xticks(values, [str(value) for value in values])
     axes.xaxis.set_minor_locator(NullLocator())

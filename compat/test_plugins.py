@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import fedtwin.envs as envs
 import numpy as np
 import pytest
 import supersuit
@@ -9,8 +10,6 @@ from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 from stable_baselines3 import DQN, PPO
 from torchrl.envs.libs.pettingzoo import PettingZooWrapper
 from torchrl.envs.utils import check_env_specs
-
-import fedtwin.envs as envs
 
 
 def test_supersuit_vector_environment_trains_ppo() -> None:

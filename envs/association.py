@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ..twin import compute, geometry, radio, rounds
-from ..twin.arrays import Array, arange_like, like, namespace, one_hot
+from ..twin.arrays import Array, arange_like, like, namespace, one_hot, pick
 from . import randomness
 from .checks import (
     check_float_array,
@@ -321,7 +321,7 @@ def observation_fields(params: AssociationParams, kind: str) -> tuple[Field, ...
     )
 
 
-REFERENCE_COST: Mapping[str, float] = {"paper": 29417.31515376956, "compressed": 74.59557192936772}
+REFERENCE_COST: Mapping[str, float] = {"paper": 46932.98030872362, "compressed": 118.03397346843826}
 """`AssociationSystem.reference_cost` of the presets, stored; `heterogeneous` costs rounds as `paper` does."""
 
 NOT_COST = {
@@ -381,6 +381,7 @@ class AssociationSystem(System):
             self.observation = "sequential" if self.turns else "local"
         self.observation_fields = observation_fields(params, self.observation)
         self._constants: dict[tuple[Any, Any], Constants] = {}
+        self._masks: dict[Any, tuple[Array, Array]] = {}
 
     def constants(self, array: Array) -> Constants:
         """Return the constants in the library, on the device and with the floating type of `array`."""
@@ -409,11 +410,22 @@ class AssociationSystem(System):
     def draw(self, rng: Any, batch: tuple[int, ...] = ()) -> Draw:
         """Draw positions, budgets, fading and estimation errors of one round, with a NumPy or a torch generator."""
         p = self.params
-        links = (*batch, p.num_clients, p.num_servers, p.num_channels)
-        position = randomness.uniform(rng, (*links[:-2], 2), p.dtype) * p.side
-        budget = randomness.scaled_uniform(rng, links[:-2], p.energy_budget_low, p.energy_budget_high, p.dtype)
-        uplink = randomness.rayleigh_power(rng, links, p.coherence_blocks, p.dtype)
-        downlink = uplink if p.reciprocal else randomness.rayleigh_power(rng, links, p.coherence_blocks, p.dtype)
+        clients, links = p.num_clients, (p.num_clients, p.num_servers, p.num_channels)
+        quasi_static = p.coherence_blocks == 1
+        fadings = 1 if p.reciprocal else 2
+        size = math.prod(links) if quasi_static else 0
+        share = randomness.uniform(rng, (*batch, 3 * clients + fadings * size), p.dtype)
+        xp = namespace(share)
+        position = xp.reshape(share[..., : 2 * clients], (*batch, clients, 2)) * p.side
+        width = p.energy_budget_high - p.energy_budget_low if math.isfinite(p.energy_budget_high) else 0.0
+        budget = p.energy_budget_low + share[..., 2 * clients : 3 * clients] * width
+        if quasi_static:
+            fading = randomness.exponential(xp.reshape(share[..., 3 * clients :], (*batch, fadings, *links)))
+        else:
+            blocks = p.coherence_blocks
+            fading = randomness.averaged_rayleigh_power(rng, (*batch, fadings, *links), blocks, p.dtype)
+        uplink = fading[..., 0, :, :, :]
+        downlink = uplink if p.reciprocal else fading[..., 1, :, :, :]
         error = uplink[..., :1, :1, :1] * 0.0
         if p.twin_error_db:
             error = randomness.normal(rng, self.error_shape(batch), p.dtype)
@@ -528,8 +540,8 @@ class AssociationSystem(System):
             energy_used=state.energy_used + cost.client_energy,
             time_used=state.time_used + cost.round_time,
             cycle=state.cycle + 1,
-            server_clients=xp.sum(xp.astype(one_hot(decision.server, p.num_servers), kind), axis=-2),
-            channel_clients=xp.sum(xp.astype(one_hot(decision.channel, p.num_channels), kind), axis=-2),
+            server_clients=xp.astype(one_hot(decision.server, p.num_servers), kind).sum(axis=-2),
+            channel_clients=xp.astype(one_hot(decision.channel, p.num_channels), kind).sum(axis=-2),
             uplink_rate=cost.uplink_rate,
             downlink_rate=cost.downlink_rate,
             uplink_delay=cost.uplink_delay,
@@ -579,13 +591,20 @@ class AssociationSystem(System):
         0, its no-op.
         """
         xp = namespace(state.energy_used)
-        no_op = xp.astype(arange_like(self.num_actions, partial.server) == 0, xp.int8)
-        legal = xp.ones_like(no_op)
+        no_op, legal = self._simple_masks(partial.server)
         if self.turns:
             free = xp.astype(self.pair_clients(partial) == 0, xp.int8)
             legal = xp.reshape(free, (*free.shape[:-2], 1, self.num_actions))
         active = xp.astype(state.active, xp.int8)[..., None]
         return active * legal + (1 - active) * no_op
+
+    def _simple_masks(self, array: Array) -> tuple[Array, Array]:
+        """Return the mask of a client that is out, and of one that may take any pair."""
+        if array.device not in self._masks:
+            xp = namespace(array)
+            pairs = arange_like(self.num_actions, array)
+            self._masks[array.device] = xp.astype(pairs == 0, xp.int8), xp.astype(pairs >= 0, xp.int8)
+        return self._masks[array.device]
 
     def pair_clients(self, decision: Decision) -> Array:
         """Return how many clients use each (server, channel) pair, `(..., M, K)` integers."""
@@ -606,7 +625,7 @@ class AssociationSystem(System):
         if validate:
             self.check_actions(actions, tuple(state.energy_used.shape))
         xp = namespace(actions)
-        actions = xp.astype(actions, xp.int64)
+        actions = actions if actions.dtype == xp.int64 else xp.astype(actions, xp.int64)
         if not self.turns:
             server = xp.where(state.active, actions // self.params.num_channels, -1)
             return Decision(server, xp.where(state.active, actions % self.params.num_channels, -1))
@@ -673,7 +692,9 @@ class AssociationSystem(System):
             self.check_gains(state)
         p, c = self.params, self.constants(state.uplink_gain)
         xp = namespace(state.uplink_gain)
-        server, channel = xp.astype(decision.server, xp.int64), xp.astype(decision.channel, xp.int64)
+        server, channel = decision.server, decision.channel
+        if server.dtype != xp.int64 or channel.dtype != xp.int64:
+            server, channel = xp.astype(server, xp.int64), xp.astype(channel, xp.int64)
         present = server >= 0
         at = xp.where(present, server, 0)
         disturbs = radio.co_channel(channel=channel)
@@ -694,7 +715,7 @@ class AssociationSystem(System):
         uplink_energy = radio.transmission_energy(power=c.client_power, delay=uplink_delay)
         load = compute.samples_per_server(samples=c.samples, server=server, num_servers=p.num_servers)
         per_server = compute.edge_delay(server_samples=load, flop_per_sample=p.body_flop, server_flops=c.server_flops)
-        edge_delay = xp.take_along_axis(per_server, at, axis=-1)
+        edge_delay = pick(per_server, at)
         served = functools.partial(xp.where, present)
         parts = [served(part, 0.0) for part in (c.local_delay, uplink_delay, edge_delay, downlink_delay)]
         client_time = parts[0] + parts[1] + parts[2] + parts[3]
@@ -737,7 +758,7 @@ class AssociationSystem(System):
     def reward(self, state: State, cost: Cost, progress: Array) -> Array:
         """Return the shared reward `(..., N)` of the round that led to `state`; 0 once a budget is spent, eq (20)."""
         xp = namespace(cost.system_cost)
-        inverse = 1.0 / xp.clip(cost.system_cost, SMALLEST_COST, None)
+        inverse = 1.0 / (cost.system_cost + SMALLEST_COST)
         if self.params.reward_rule == "paper":
             shared = 1.05 / self.reference_cost + inverse
         else:
@@ -814,12 +835,13 @@ class AssociationSystem(System):
         normalise_shared, normalise_own = self._own_normalisers
         time_left = 1.0 - state.time_used[..., None] / self.params.time_budget
         shared = normalise_shared(xp.concat([state.server_clients, state.channel_clients, time_left], axis=-1))
-        own = [1.0 - state.energy_used / state.energy_budget]
+        own = [(1.0 - state.energy_used / state.energy_budget)[..., None]]
         if self.observation == "local":
-            own += [state.mean_gain[..., m] for m in range(self.params.num_servers)]
-            own += [state.uplink_rate, state.downlink_rate, state.uplink_delay, state.edge_delay, state.downlink_delay]
-        each = normalise_own(xp.stack(own, axis=-1))
-        wide = xp.broadcast_to(shared[..., None, :], (*each.shape[:-1], shared.shape[-1]))
+            links = (state.uplink_rate, state.downlink_rate)
+            delays = (state.uplink_delay, state.edge_delay, state.downlink_delay)
+            own += [state.mean_gain, *(part[..., None] for part in (*links, *delays))]
+        each = normalise_own(xp.concat(own, axis=-1))
+        wide = shared[..., None, :] + xp.zeros_like(each[..., :1])
         return xp.concat([wide, each], axis=-1)
 
     def _pair_view(self, state: State, partial: Decision, agent: Array) -> Array:

@@ -52,7 +52,6 @@ class Normaliser:
         columns = [field for field in fields for _ in range(field.size)]
         self.size = len(columns)
         self._low = np.array([field.low for field in columns])
-        self._high = np.array([field.high for field in columns])
         self._log = np.array([field.scale == "log" for field in columns])
         self._any_log = bool(self._log.any())
         self._offset = np.array([math.log(f.low) if f.scale == "log" else f.low for f in columns])
@@ -65,10 +64,11 @@ class Normaliser:
         xp = namespace(raw)
         key = (raw.device, raw.dtype)
         if key not in self._cache:
-            floats = [like(a, raw) for a in (self._low, self._high, self._offset, self._factor)]
-            self._cache[key] = (*floats, xp.asarray(self._log, device=raw.device))
-        low, high, offset, factor, logarithmic = self._cache[key]
-        value = xp.minimum(xp.maximum(raw, low), high)
+            floats = [like(a, raw) for a in (self._low, self._offset, self._factor)]
+            ends = [xp.asarray(end, dtype=xp.float32, device=raw.device) for end in (0.0, 1.0)]
+            self._cache[key] = (*floats, *ends, xp.asarray(self._log, device=raw.device))
+        low, offset, factor, zero, one, logarithmic = self._cache[key]
+        value = raw
         if self._any_log:
-            value = xp.where(logarithmic, xp.log(xp.where(logarithmic, value, 1.0)), value)
-        return xp.clip(xp.astype((value - offset) * factor, xp.float32), 0.0, 1.0)
+            value = xp.where(logarithmic, xp.log(xp.where(logarithmic, xp.maximum(raw, low), 1.0)), raw)
+        return xp.minimum(xp.maximum(xp.astype((value - offset) * factor, xp.float32), zero), one)

@@ -1,6 +1,7 @@
 """Random numbers: the one place that makes generators, and the one place that branches by library."""
 
-import math
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,46 @@ def generator(seed: int, episode: int, cycle: int, stream: int = 0) -> np.random
     return RoundGenerator().at(seed, episode, cycle, stream)
 
 
+class CopyGenerator:
+    """Draws for a batch as if every copy had a generator of its own, aimed at its own (seed, episode, round).
+
+    It offers the calls of a NumPy generator that the functions below use; the first axis of every shape is the copies'.
+    The first call costs one aim per copy, a later one repeats the earlier calls to find its place in the stream: a
+    system that draws its uniform numbers in one call draws fast.
+    """
+
+    def __init__(self, rng: RoundGenerator, places: list[tuple[int, int, int]]) -> None:
+        """Take the generator to aim and the copies' (seed, episode, round)."""
+        self._rng = rng
+        self._places = places
+        self._earlier: list[Callable[[np.random.Generator], object]] = []
+
+    def _each(self, shape: Shape, dtype: str, call: Callable[..., object]) -> np.ndarray:
+        values = np.empty(shape, dtype)
+        for place, row in zip(self._places, values, strict=True):
+            generator = self._rng.at(*place)
+            for earlier in self._earlier:
+                earlier(generator)
+            call(generator, out=row)
+        scratch = np.empty(shape[1:], dtype)
+        self._earlier.append(functools.partial(call, out=scratch))
+        return values
+
+    def random(self, shape: Shape, dtype: str) -> np.ndarray:
+        """Draw from U(0, 1)."""
+        return self._each(shape, dtype, lambda generator, out: generator.random(out=out, dtype=dtype))
+
+    def standard_normal(self, shape: Shape, dtype: str) -> np.ndarray:
+        """Draw from the standard normal distribution."""
+        return self._each(shape, dtype, lambda generator, out: generator.standard_normal(out=out, dtype=dtype))
+
+    def standard_gamma(self, parameter: float, shape: Shape, dtype: str) -> np.ndarray:
+        """Draw from Gamma(parameter)."""
+        return self._each(
+            shape, dtype, lambda generator, out: generator.standard_gamma(parameter, out=out, dtype=dtype)
+        )
+
+
 def check_seed(value: Any, label: str) -> int:
     """Return `value` as an integer.
 
@@ -79,27 +120,19 @@ def normal(rng: Any, shape: Shape, dtype: str) -> Array:
     return rng.standard_normal(shape, dtype=dtype)
 
 
-def rayleigh_power(rng: Any, shape: Shape, blocks: int, dtype: str) -> Array:
-    """Draw the power of Rayleigh fading averaged over `blocks` independent blocks: Gamma(L) / L, mean 1, never 0."""
+def exponential(uniform_share: Array) -> Array:
+    """Turn U(0, 1) into the power of Rayleigh fading, Exp(1), in place: the inverse distribution function; never 0."""
+    if isinstance(uniform_share, torch.Tensor):
+        return uniform_share.neg_().log1p_().neg_().clamp_(min=DEEPEST_FADE)
+    np.subtract(1.0, uniform_share, out=uniform_share)
+    np.log(uniform_share, out=uniform_share)
+    np.negative(uniform_share, out=uniform_share)
+    return np.maximum(uniform_share, DEEPEST_FADE, out=uniform_share)
+
+
+def averaged_rayleigh_power(rng: Any, shape: Shape, blocks: int, dtype: str) -> Array:
+    """Draw the power of Rayleigh fading averaged over `blocks` independent blocks: Gamma(L) / L, mean 1."""
     if isinstance(rng, torch.Generator):
-        kind = getattr(torch, dtype)
-        if blocks == 1:
-            power = torch.empty(shape, dtype=kind, device=rng.device).exponential_(generator=rng)
-            return power.clamp_(min=DEEPEST_FADE)
-        shape_parameter = torch.full(shape, float(blocks), dtype=kind, device=rng.device)
+        shape_parameter = torch.full(shape, float(blocks), dtype=getattr(torch, dtype), device=rng.device)
         return torch._standard_gamma(shape_parameter, generator=rng) / blocks
-    if blocks > 1:
-        return rng.standard_gamma(float(blocks), shape, dtype=dtype) / np.dtype(dtype).type(blocks)
-    # The inverse distribution function, in place: faster over arrays than NumPy's ziggurat.
-    power = rng.random(shape, dtype=dtype)
-    np.subtract(np.dtype(dtype).type(1.0), power, out=power)
-    np.log(power, out=power)
-    np.negative(power, out=power)
-    return np.maximum(power, np.dtype(dtype).type(DEEPEST_FADE), out=power)
-
-
-def scaled_uniform(rng: Any, shape: Shape, low: float, high: float, dtype: str) -> Array:
-    """Draw from U(low, high); an infinite `high` gives `low` everywhere (and the same stream afterwards)."""
-    share = uniform(rng, shape, dtype)
-    width = high - low if math.isfinite(high) else 0.0
-    return low + share * width
+    return rng.standard_gamma(float(blocks), shape, dtype=dtype) / np.dtype(dtype).type(blocks)

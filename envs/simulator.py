@@ -12,7 +12,7 @@ from ..twin.arrays import Array, arange_like, namespace, one_hot
 from . import randomness
 from .checks import to_numpy, unknown_name
 from .system import System
-from .trees import add_axis, stack, tree_map, where
+from .trees import add_axis, tree_map, where
 
 OPTIONS = ("draw", "episode", "params")
 
@@ -198,12 +198,9 @@ class Simulator:
                 place = int(self._seeds[0]), self._resets, self.num_envs
                 self._batch_rng = randomness.batch_generator(self.device, *place)
             return self.system.draw(self._batch_rng, (self.num_envs,))
-        places = zip(self._seeds.tolist(), episode.tolist(), cycle.tolist(), strict=True)
-        if self.num_envs == 1:
-            (place,) = places
-            draw = self.system.draw(self._rng.at(*place), (1,))
-        else:
-            draw = stack([self.system.draw(self._rng.at(*place)) for place in places])
+        places = list(zip(self._seeds.tolist(), episode.tolist(), cycle.tolist(), strict=True))
+        rng = self._rng.at(*places[0]) if self.num_envs == 1 else randomness.CopyGenerator(self._rng, places)
+        draw = self.system.draw(rng, (self.num_envs,))
         return draw if self.device is None else self._on_device(draw)
 
     def _begin_round(self, anew: Array | None) -> None:

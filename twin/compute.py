@@ -34,7 +34,7 @@ def samples_per_server(*, samples: Array, server: Array, num_servers: int) -> Ar
         Samples `(..., M)`.
     """
     xp = namespace(samples)
-    return xp.sum(xp.where(one_hot(server, num_servers), samples[..., None], 0.0), axis=-2)
+    return xp.where(one_hot(server, num_servers), samples[..., None], 0.0).sum(axis=-2)
 
 
 def edge_delay(*, server_samples: Array, flop_per_sample: Array, server_flops: Array) -> Array:

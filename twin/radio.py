@@ -83,7 +83,7 @@ def uplink_sinr(*, pair_gain: Array, client_power: Array, disturbs: Array, noise
     xp = namespace(pair_gain)
     received = client_power[:, None] * pair_gain
     signal = xp.linalg.diagonal(received)
-    interference = xp.sum(xp.where(disturbs, received, 0.0), axis=-2)
+    interference = xp.where(disturbs, received, 0.0).sum(axis=-2)
     return sinr(signal=signal, interference=interference, noise=noise)
 
 
@@ -102,7 +102,7 @@ def downlink_sinr(*, pair_gain: Array, serving_power: Array, disturbs: Array, no
     xp = namespace(pair_gain)
     received = serving_power[..., None, :] * pair_gain
     signal = xp.linalg.diagonal(received)
-    interference = xp.sum(xp.where(disturbs, received, 0.0), axis=-1)
+    interference = xp.where(disturbs, received, 0.0).sum(axis=-1)
     return sinr(signal=signal, interference=interference, noise=noise)
 
 

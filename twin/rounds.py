@@ -11,8 +11,7 @@ def round_time(*, client_time: Array) -> Array:
 
 def total_energy(*, client_energy: Array) -> Array:
     """Energy of all clients, the inner sum of eq (19a), `(..., N)` to `(...)` in J; absent clients count 0."""
-    xp = namespace(client_energy)
-    return xp.sum(client_energy, axis=-1)
+    return client_energy.sum(axis=-1)
 
 
 def system_cost(*, round_time: Array, energy: Array, time_weight: float, energy_weight: float) -> Array:

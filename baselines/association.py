@@ -314,10 +314,10 @@ def exact(
 
 
 def best_fixed(samples: int, starts: int) -> Solver:
-    """Build the best decision that is the same for every round: what a state without channels can reach at most.
+    """Build a decision that is the same for every round: an estimate of what a state without channels can reach.
 
-    It minimises the mean log cost over sampled twins of the system by swap matching from random starts (sample average
-    approximation), once per set of parameters; clients whose budget is spent are left out when it is used.
+    It locally minimises the mean log cost over sampled twins of the system by swap matching from random starts (sample
+    average approximation), once per set of parameters; clients whose budget is spent are left out when it is used.
     """
 
     @functools.lru_cache(maxsize=16)
@@ -343,7 +343,7 @@ def best_fixed(samples: int, starts: int) -> Solver:
         server, channel = learn(system.params)
         return np.where(problem.active, server, -1), np.where(problem.active, channel, -1)
 
-    fixed.__doc__ = f"""The best fixed joint decision, the average over {samples} sampled twins minimised."""
+    fixed.__doc__ = f"""A fixed joint decision: the average over {samples} sampled twins, locally minimised."""
     return solver(fixed)
 
 

@@ -108,7 +108,7 @@ def render(name: str, text: str) -> str:
 
 def stale() -> list[Path]:
     """Return the pages whose tables are not what the code says."""
-    pages = [PAGES / f"{name}.md" for name in SYSTEMS]
+    pages = [PAGES / f"{name}.md" for name in SOLVERS]
     return [page for page in pages if render(page.stem, page.read_text()) != page.read_text()]
 
 

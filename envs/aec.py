@@ -26,7 +26,8 @@ class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo 
         """Build the view of `system`; see `ParallelView`."""
         super().__init__()
         self.system = system
-        self.metadata = {**self.metadata, "name": f"{system.name}_v{system.version}"}
+        name = f"{system.name}_v{system.version}"
+        self.metadata = {**self.metadata, "name": name, "is_parallelizable": not system.turns}
         self.render_mode = render_mode
         self.mask = check_mask_style(mask)
         self._simulator = Simulator(system)

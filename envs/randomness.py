@@ -98,9 +98,9 @@ def check_seed(value: Any, label: str) -> int:
     return int(value)
 
 
-def batch_generator(device: torch.device | None, seed: int, episode: int, copies: int) -> Any:
+def batch_generator(device: torch.device | None, seeds: list[int], episode: int) -> Any:
     """Make the fast generator that draws for a whole batch from this episode on: NumPy's, or one of a torch device."""
-    sequence = np.random.SeedSequence((seed, episode, copies))
+    sequence = np.random.SeedSequence((episode, *seeds))
     if device is None:
         return np.random.Generator(np.random.SFC64(sequence))
     return torch.Generator(device).manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))

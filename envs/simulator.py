@@ -15,6 +15,7 @@ from .system import System
 from .trees import add_axis, tree_map, where
 
 OPTIONS = ("draw", "episode", "params")
+UNSUPPORTED = ("reset_mask",)
 
 Autoreset = Literal["next_step", "same_step"]
 
@@ -40,6 +41,8 @@ class Outcome:
     """`Simulator.visible` before the reset, where an episode ended and was begun anew in the same step."""
     final_masks: Array | None = None
     """`Simulator.legal` before the reset."""
+    final_agent: Array | None = None
+    """`Simulator.turn_agent` before the reset, where decisions are sequential."""
 
 
 class Simulator:
@@ -121,8 +124,9 @@ class Simulator:
         episode = options.get("episode")
         if episode is not None:
             randomness.check_seed(episode, "episode")
-        self.system = self._read_params(options)
-        self._injected = self._read_draws(options)
+        system = self._read_params(options)
+        injected = self._read_draws(system, options)
+        self.system, self._injected = system, injected
         if seeds is not None or self._seeds is None:
             first = int(np.random.SeedSequence().generate_state(1)[0]) + np.arange(self.num_envs)
             self._seeds = first if seeds is None else seeds
@@ -133,6 +137,8 @@ class Simulator:
         if episode is not None:
             self._episode[:], self._resets = int(episode), int(episode)
         self._cycle[:], self._steps = 0, 0
+        if self.shared_draws:
+            self._batch_rng = randomness.batch_generator(self.device, self._seeds.tolist(), self._resets)
         self.state = self.system.start(self._draw(self._episode, self._cycle))
         self._over = None
         self._begin_round(None)
@@ -145,11 +151,15 @@ class Simulator:
             if len(seed) != self.num_envs:
                 raise ValueError(f"seed has {len(seed)} values, must have one per copy: {self.num_envs}")
             return np.array([randomness.check_seed(value, "seed") for value in seed])
-        return randomness.check_seed(seed, "seed") + np.arange(self.num_envs)
+        first = randomness.check_seed(seed, "seed")
+        randomness.check_seed(first + self.num_envs - 1, "seed of the last copy")
+        return first + np.arange(self.num_envs)
 
     def _read_params(self, options: Mapping[str, Any]) -> System:
         for name in options:
             # Official suites pass an unknown option and expect it to be ignored: only a likely misspelling is an error.
+            if name in UNSUPPORTED:
+                raise ValueError(f"reset option {name!r} is not supported: copies begin anew by autoreset")
             if name not in OPTIONS and any(name in valid or valid in name for valid in OPTIONS):
                 raise unknown_name("reset option", name, OPTIONS)
         if "params" not in options:
@@ -163,19 +173,19 @@ class Simulator:
         if shapes[0] != shapes[1]:
             names = ", ".join(options["params"])
             raise ValueError(f"reset can not override parameters that change the spaces: {names}")
-        system.observation_fields = base.observation_fields
+        system.observation_fields, system.normaliser = base.observation_fields, base.normaliser
         return system
 
-    def _read_draws(self, options: Mapping[str, Any]) -> list[Any]:
+    def _read_draws(self, system: System, options: Mapping[str, Any]) -> list[Any]:
         if "draw" not in options:
             return []
         given = options["draw"]
         draws = list(given) if isinstance(given, Sequence) else [given]
-        return [self._read_draw(draw) for draw in draws]
+        return [self._read_draw(system, draw) for draw in draws]
 
-    def _read_draw(self, draw: Any) -> Any:
-        self.system.check_draw(draw)
-        batch = self.system.draw_batch(draw)
+    def _read_draw(self, system: System, draw: Any) -> Any:
+        system.check_draw(draw)
+        batch = system.draw_batch(draw)
         if batch == () and self.num_envs == 1:
             draw, batch = add_axis(draw), (1,)
         if batch != (self.num_envs,):
@@ -194,9 +204,6 @@ class Simulator:
             return self._injected[step]
         assert self._seeds is not None
         if self.shared_draws:
-            if step == 0:
-                place = int(self._seeds[0]), self._resets, self.num_envs
-                self._batch_rng = randomness.batch_generator(self.device, *place)
             return self.system.draw(self._batch_rng, (self.num_envs,))
         places = list(zip(self._seeds.tolist(), episode.tolist(), cycle.tolist(), strict=True))
         rng = self._rng.at(*places[0]) if self.num_envs == 1 else randomness.CopyGenerator(self._rng, places)
@@ -241,6 +248,11 @@ class Simulator:
     def masks(self) -> Array:
         """Return the legal actions `(B, N, num_actions)` as int8."""
         return self.system.mask(self.state, self.partial)
+
+    @property
+    def idle(self) -> Array:
+        """Copies `(B,)` that the next step only resets."""
+        return self._over if self._over is not None else np.zeros(self.num_envs, np.bool_)
 
     def visible(self) -> Array:
         """Return what the next step's agents see: `(B, N, size)`, or `(B, size)` of the agents in turn."""
@@ -344,9 +356,9 @@ class Simulator:
         """Move every copy's (episode, round) to the place of its next draw."""
         if self.shared_draws:
             return
-        self._cycle += 1 if moved is None else np.asarray(moved)
+        self._cycle += 1 if moved is None else to_numpy(moved)
         if idle is not None:
-            resetting = np.asarray(idle)
+            resetting = to_numpy(idle)
             self._episode += resetting
             self._cycle[resetting] = 0
 
@@ -362,12 +374,17 @@ class Simulator:
             self._over = over
             return outcome
         self._begin_round(outcome.completed)
-        final = dataclasses.replace(outcome, final_observations=self.visible(), final_masks=self.legal())
+        final = dataclasses.replace(
+            outcome,
+            final_observations=self.visible(),
+            final_masks=self.legal(),
+            final_agent=self.turn_agent if self.system.turns else None,
+        )
         if not self.shared_draws:
-            ended = np.asarray(over)
+            ended = to_numpy(over)
             self._episode += ended
             self._cycle[ended] = 0
-            if self._steps > len(self._injected):
-                draw = self._draw(self._episode, self._cycle)
+        if self._steps > len(self._injected):
+            draw = self._draw(self._episode, self._cycle)
         self.state = where(over, self.system.start(draw), self.state)
         return final

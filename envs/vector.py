@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from ..twin.arrays import Array, namespace
 from .central import central_spaces
+from .checks import to_numpy
 from .masks import MaskStyle, check_mask_style, masked_observation
 from .randomness import check_seed
 from .simulator import Outcome, Simulator
@@ -96,14 +97,19 @@ class VectorView(VectorEnv[Any, Any, Any]):
         actions = self._integers(actions)
         outcome = simulator.take_turn(actions) if self.system.turns else simulator.step(actions)
         if outcome is None:
-            xp = namespace(actions)
-            zero = 0.0 * simulator.state.time_used
-            never = xp.zeros_like(zero, dtype=xp.bool)
+            zero = 0.0 * self.system.agent_state(simulator.state)[..., 0]
+            xp = namespace(zero)
             observations, infos = self._seen({})
-            return observations, zero, never, xp.zeros_like(never), infos
-        infos = self._facts(outcome)
-        if outcome.final_observations is not None:
-            self._add_final(infos, outcome)
+            never = [xp.zeros_like(zero, dtype=xp.bool) for _ in range(2)]
+            return observations, zero, *never, infos
+        facts, known = self._facts(outcome)
+        over = outcome.terminated | outcome.truncated
+        infos = {}
+        if outcome.final_observations is None:
+            self._add(infos, facts, known)
+        else:
+            self._add(infos, facts, known & ~over)
+            self._add_final(infos, facts, outcome, over)
         observations, infos = self._seen(infos)
         reward = namespace(outcome.reward).mean(outcome.reward, axis=-1)
         return observations, reward, outcome.terminated, outcome.truncated, infos
@@ -119,7 +125,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
             raise ValueError(f"actions have dtype {array.dtype}, must be integer")
         if self.system.turns and simulator.validate:
             last = self.system.num_actions - 1
-            bad = np.asarray((array < 0) | (array > last))
+            bad = to_numpy((array < 0) | (array > last)) & ~to_numpy(simulator.idle)
             if bad.any():
                 copy = int(np.argmax(bad))
                 raise ValueError(f"action of copy {copy} is {array[copy]}, must be in 0..{last}")
@@ -135,26 +141,34 @@ class VectorView(VectorEnv[Any, Any, Any]):
             infos["agent"], infos["_agent"] = self.simulator.turn_agent, everyone
         return masked_observation(observations, masks, self.mask), infos
 
-    def _facts(self, outcome: Outcome) -> dict[str, Any]:
+    def _facts(self, outcome: Outcome) -> tuple[dict[str, Array], Array]:
+        """Return what the round brought, and the copies `(B,)` that played one."""
         shared, own = self.system.report(outcome.cost)
         known = outcome.completed
         if known is None:
             known = namespace(outcome.terminated).ones_like(outcome.terminated)
-        infos: dict[str, Any] = {}
-        extra = {"projected": outcome.projected, "agent_reward": outcome.reward}
-        for name, value in {**shared, **own, **extra}.items():
-            infos[name], infos[f"_{name}"] = value, known
-        return infos
+        return {**shared, **own, "projected": outcome.projected, "agent_reward": outcome.reward}, known
 
-    def _add_final(self, infos: dict[str, Any], outcome: Outcome) -> None:
-        over = outcome.terminated | outcome.truncated
+    def _add(self, infos: dict[str, Any], facts: Mapping[str, Array], known: Array) -> None:
+        """Add facts for the copies `known`, zeros elsewhere, each with its mask, as Gymnasium does."""
+        for name, value in facts.items():
+            wide = known.reshape((-1, *(1,) * (value.ndim - 1)))
+            infos[name], infos[f"_{name}"] = (
+                namespace(value).where(wide, value, namespace(value).zeros_like(value)),
+                known,
+            )
+
+    def _add_final(self, infos: dict[str, Any], facts: dict[str, Array], outcome: Outcome, over: Array) -> None:
         flat = (self.num_envs, -1)
         assert outcome.final_observations is not None
         assert outcome.final_masks is not None
         observations, masks = outcome.final_observations.reshape(flat), outcome.final_masks.reshape(flat)
-        final_info = {**infos, "action_mask": masks} if self.mask == "info" else dict(infos)
-        for name in [name for name in final_info if not name.startswith("_")]:
-            final_info[f"_{name}"] = over
+        if self.mask == "info":
+            facts = {**facts, "action_mask": masks}
+        if outcome.final_agent is not None:
+            facts = {**facts, "agent": outcome.final_agent}
+        final_info: dict[str, Any] = {}
+        self._add(final_info, facts, over)
         seen = masked_observation(observations, masks, self.mask)
         infos["final_obs"] = seen if self.simulator.device is not None else self._one_by_one(seen, over)
         infos["final_info"] = final_info

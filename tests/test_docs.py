@@ -1,7 +1,10 @@
 """The documentation is what the code says, and its toy system runs through every view."""
 
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -103,3 +106,28 @@ def test_toy_cost_equals_its_oracle(toy: Any) -> None:
         system.decide_turn(state, None, np.array(0), np.array(0))
     with pytest.raises(ValueError, match="action of sensor_1 is 3"):
         system.decide(state, np.array([0, 3, 0, 0, 0]))
+
+
+def test_toy_needs_one_file_one_line_and_its_test(tmp_path: Path) -> None:
+    """The suites of `test_views.py` and the stems accept the system in a copy of the package."""
+    root = DOCS.parent
+    copy = tmp_path / "fedtwin"
+    left_out = shutil.ignore_patterns(".*", "build", "results", "*.egg-info", "__pycache__")
+    shutil.copytree(root, copy, ignore=left_out)
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "adding_a_system.md").read_text(), re.DOTALL)
+    (copy / "envs" / "slots.py").write_text(code)
+    (copy / "tests" / "test_slots.py").write_text("def test_nothing() -> None:\n    assert True is not False\n")
+    table = copy / "envs" / "__init__.py"
+    text = table.read_text().replace("from .system import", "from .slots import SlotsSystem\nfrom .system import")
+    table.write_text(text.replace("AssociationSystem,\n}", 'AssociationSystem,\n    "slots": SlotsSystem,\n}'))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "slots or stems or pages"]
+    tests = ["tests/test_views.py", "tests/test_packaging.py", "tests/test_docs.py"]
+    done = subprocess.run([*command, *tests], cwd=copy, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert (
+        "slots-0"
+        in subprocess.run(
+            [*command, "--collect-only", *tests], cwd=copy, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+    )

@@ -1,5 +1,6 @@
 """Official suites and our own, over every system and view, warnings as errors."""
 
+import dataclasses
 import functools
 import pickle
 import types
@@ -20,18 +21,22 @@ from pettingzoo.test import (
     render_test,
     seed_test,
 )
-from pettingzoo.utils.conversions import parallel_to_aec
+from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-MODES: list[dict[str, Any]] = [
-    {},
-    {"preset": "paper"},
-    {"preset": "compressed", "positions": "round", "twin_error_db": 3.0},
-    {"preset": "heterogeneous", "max_cycles": 12},
-    {"decisions": "sequential", "num_clients": 6},
-    {"dtype": "float32", "reciprocal": False, "positions": "fixed"},
+MODES: dict[str, list[dict[str, Any]]] = {
+    "association": [
+        {},
+        {"preset": "paper"},
+        {"preset": "compressed", "positions": "round", "twin_error_db": 3.0},
+        {"preset": "heterogeneous", "max_cycles": 12},
+        {"decisions": "sequential", "num_clients": 6},
+        {"dtype": "float32", "reciprocal": False, "positions": "fixed"},
+    ]
+}
+CASES = [
+    pytest.param(name, mode, id=f"{name}-{i}") for name in envs.SYSTEMS for i, mode in enumerate(MODES.get(name, [{}]))
 ]
-CASES = [pytest.param(name, mode, id=f"{name}-{i}") for name in envs.SYSTEMS for i, mode in enumerate(MODES)]
 
 Trajectory = list[tuple[Any, ...]]
 
@@ -157,15 +162,25 @@ def test_whole_episodes_are_determined_by_the_seed(name: str, mode: dict[str, An
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_the_draw_does_not_depend_on_what_was_decided(name: str, mode: dict[str, Any]) -> None:
-    env, other = (envs.parallel_env(name, **mode) for _ in range(2))
-    env.reset(seed=3)
-    other.reset(seed=3)
-    for _ in range(3):
-        env.step(dict.fromkeys(env.agents, 0))
-        other.step({agent: i for i, agent in enumerate(other.agents)})
-    ours, theirs = env._simulator.state, other._simulator.state
-    for field in ("position", "uplink_gain", "downlink_gain", "estimate_error"):
-        np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
+    drawn: list[list[Any]] = []
+    for stride in (0, 1):
+        env = envs.parallel_env(name, **mode)
+        drawn.append([])
+        draw = env.system.draw
+
+        def record(rng: Any, batch: tuple[int, ...] = (), draw: Any = draw, kept: list[Any] = drawn[-1]) -> Any:
+            made = draw(rng, batch)
+            if batch == (1,):
+                kept.append(made)
+            return made
+
+        env.system.draw = record  # type: ignore[method-assign]
+        env.reset(seed=3)
+        for _ in range(3):
+            env.step({agent: i * stride % env.system.num_actions for i, agent in enumerate(env.agents)})
+    assert len(drawn[0]) == 4
+    for ours, theirs in zip(*drawn, strict=True):
+        assert_same(dataclasses.asdict(ours), dataclasses.asdict(theirs))
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -208,7 +223,8 @@ def test_views_tell_the_same_story(name: str) -> None:
     flat, reward, _, _, info = central.step(np.array(list(actions.values())))
     np.testing.assert_array_equal(np.concatenate(list(seen.values())), flat)
     assert reward == pytest.approx(np.mean(list(rewards.values())))
-    assert info["system_cost"] == infos[parallel.agents[0]]["system_cost"]
+    for fact in set(infos[parallel.agents[0]]) & set(info) - {"action_mask", "projected"}:
+        np.testing.assert_array_equal(np.ravel(info[fact])[0], infos[parallel.agents[0]][fact])
     np.testing.assert_array_equal(info["action_mask"], np.concatenate(list(parallel.action_masks().values())))
 
 
@@ -262,9 +278,49 @@ def test_aec_turns_tell_the_same_story_as_whole_rounds(decisions: str) -> None:
         assert (order == list(aec.possible_agents)) == (decisions == "simultaneous")
         for agent in order:
             assert aec.rewards[agent] == rewards[agent]
+            assert aec._cumulative_rewards[agent] == rewards[agent]
             assert (aec.terminations[agent], aec.truncations[agent]) == (terminated[agent], truncated[agent])
             assert aec.infos[agent]["system_cost"] == infos[agent]["system_cost"]
             assert not aec.infos[agent]["projected"]
+
+
+def test_rewards_that_last_tells_add_up_to_the_parallel_return() -> None:
+    aec = envs.aec_env("association", num_clients=3, max_cycles=4)
+    parallel = envs.parallel_env("association", num_clients=3, max_cycles=4)
+    aec.reset(seed=1)
+    told = dict.fromkeys(aec.possible_agents, 0.0)
+    for agent in aec.agent_iter():
+        _, reward, terminated, truncated, _ = aec.last()
+        told[agent] += reward
+        aec.step(None if terminated or truncated else aec.possible_agents.index(agent))
+    expected = dict.fromkeys(parallel.possible_agents, 0.0)
+    parallel.reset(seed=1)
+    while parallel.agents:
+        for agent, reward in parallel.step({name: i for i, name in enumerate(parallel.agents)})[1].items():
+            expected[agent] += reward
+    assert told == pytest.approx(expected)
+
+
+def test_aec_turns_into_parallel_only_where_agents_act_at_once() -> None:
+    wrapped = aec_to_parallel(envs.aec_env("association", num_clients=3))
+    plain = envs.parallel_env("association", num_clients=3)
+    assert_same(wrapped.reset(seed=0)[0], plain.reset(seed=0)[0])
+    actions = dict.fromkeys(plain.agents, 2)
+    assert dict(wrapped.step(actions)[1]) == plain.step(actions)[1]
+    with pytest.raises(AssertionError, match="not generally safe"):
+        aec_to_parallel(envs.aec_env("association", decisions="sequential", num_clients=3))
+
+
+def test_aec_with_masks_in_the_observation_pickles() -> None:
+    env = envs.aec_env("association", decisions="sequential", num_clients=3, mask="observation")
+    env.reset(seed=0)
+    env.step(5)
+    copy = pickle.loads(pickle.dumps(env))
+    agent = env.agent_selection
+    seen = env.observe(agent)
+    assert env.observation_space(agent).contains(seen)
+    assert seen["action_mask"][5] == 0
+    assert_same(copy.observe(agent), seen)
 
 
 def test_bad_aec_actions() -> None:
@@ -350,6 +406,8 @@ def test_injected_draws_are_played() -> None:
         (0, {"draw": 3}, "must be a fedtwin.envs.association.Draw"),
         (0, {"params": 3}, "must map parameters to values"),
         (0, [1], "must map names to values"),
+        (0, {"reset_mask": [True]}, "is not supported"),
+        (2**63, None, "must be an integer of at least 0"),
     ],
 )
 @pytest.mark.parametrize("view", ["parallel", "central", "aec", "vector"])

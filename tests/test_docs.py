@@ -67,6 +67,22 @@ def _listed(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         envs.register("slots")
 
 
+TOY_TEST = """
+import numpy as np
+
+from fedtwin.envs import make_system
+from fedtwin.envs.randomness import generator
+
+
+def test_cost_of_slots_counts_collisions() -> None:
+    system = make_system("slots", num_sensors=3, num_slots=2)
+    state = system.start(system.draw(generator(0, 0, 0)))
+    cost = system.cost(state, system.decide(state, np.array([1, 0, 1])))
+    np.testing.assert_allclose(cost.air_time, 1e-3 * state.packets * [2, 1, 2])
+"""
+"""The toy's own test, as a newcomer would write it."""
+
+
 @pytest.mark.usefixtures("_listed")
 def test_toy_passes_the_official_suites() -> None:
     parallel_api_test(envs.parallel_env("slots", max_cycles=5), num_cycles=20)
@@ -116,13 +132,13 @@ def test_toy_needs_one_file_one_line_and_its_test(tmp_path: Path) -> None:
     shutil.copytree(root, copy, ignore=left_out)
     (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "adding_a_system.md").read_text(), re.DOTALL)
     (copy / "envs" / "slots.py").write_text(code)
-    (copy / "tests" / "test_slots.py").write_text("def test_nothing() -> None:\n    assert True is not False\n")
+    (copy / "tests" / "test_slots.py").write_text(TOY_TEST)
     table = copy / "envs" / "__init__.py"
     text = table.read_text().replace("from .system import", "from .slots import SlotsSystem\nfrom .system import")
     table.write_text(text.replace("AssociationSystem,\n}", 'AssociationSystem,\n    "slots": SlotsSystem,\n}'))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "slots or stems or pages"]
-    tests = ["tests/test_views.py", "tests/test_packaging.py", "tests/test_docs.py"]
+    tests = ["tests/test_slots.py", "tests/test_views.py", "tests/test_packaging.py", "tests/test_docs.py"]
     done = subprocess.run([*command, *tests], cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
     assert (

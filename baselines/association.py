@@ -6,7 +6,7 @@ whose budget is spent left out. Batched states are solved one twin after the oth
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -253,20 +253,21 @@ def randomised_greedy(orders: int, swap: bool) -> Solver:
     return solver(grasp)
 
 
+def cheapest(problem: Problem, decisions: Iterable[tuple[Integers, Integers]]) -> tuple[Integers, Integers]:
+    """Return the decision of the lowest cost."""
+    return min(decisions, key=lambda decision: kernel.round_cost(problem, *decision))
+
+
 def multi_start(starts: int) -> Solver:
     """Build the best of several swap matchings from random starts."""
 
     def restart(
         system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
     ) -> tuple[Integers, Integers]:
-        best, found = np.inf, empty_decision(problem)
-        for _ in range(starts):
-            server, channel = random_start(system, problem, rng)
+        decisions = [random_start(system, problem, rng) for _ in range(starts)]
+        for server, channel in decisions:
             kernel.swap_matching(problem, server, channel, False)
-            cost = kernel.round_cost(problem, server, channel)
-            if cost < best:
-                best, found = cost, (server, channel)
-        return found
+        return cheapest(problem, decisions)
 
     restart.__doc__ = f"""The best of {starts} swap matchings from random starts."""
     return solver(restart)
@@ -279,17 +280,15 @@ def annealing(runs: int, steps: int) -> Solver:
         system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
     ) -> tuple[Integers, Integers]:
         active = np.flatnonzero(problem.active)
-        best, found = np.inf, empty_decision(problem)
-        for _ in range(runs if active.size else 0):
-            server, channel = random_start(system, problem, rng)
+        if not active.size:
+            return empty_decision(problem)
+        decisions = [random_start(system, problem, rng) for _ in range(runs)]
+        for server, channel in decisions:
             clients = active[rng.integers(active.size, size=steps)]
             pairs = rng.integers(system.num_actions, size=steps)
             kernel.anneal(problem, server, channel, clients, pairs, rng.random(steps))
             kernel.swap_matching(problem, server, channel, False)
-            cost = kernel.round_cost(problem, server, channel)
-            if cost < best:
-                best, found = cost, (server, channel)
-        return found
+        return cheapest(problem, decisions)
 
     anneal.__doc__ = f"""Simulated annealing over moves and swaps, {runs} runs of {steps:,} steps, each with a swap."""
     return solver(anneal)

@@ -6,11 +6,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from fedtwin.envs import SYSTEMS
 from fedtwin.envs.checks import unknown_name
+from fedtwin.envs.settings import argument
 from fedtwin.evaluation.plan import Options, Plan, experiment_names, make_plan, read_experiment
 from fedtwin.evaluation.report import format_ratio, write_report
 from fedtwin.evaluation.runner import run
@@ -19,13 +20,6 @@ from fedtwin.evaluation.store import Store
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-
-
-def argument(field: dataclasses.Field[Any], default: Any) -> tuple[str, Any, Any]:
-    """Turn a declared parameter into a command-line field with its help."""
-    unit = field.metadata["unit"]
-    text = field.metadata["doc"] + (f" [{unit}]" if unit else "")
-    return field.name, Annotated[field.type, tyro.conf.arg(help=text)], dataclasses.field(default=default)
 
 
 def parse(arguments: Sequence[str]) -> Plan:

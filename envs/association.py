@@ -25,7 +25,8 @@ from .checks import (
     reject_not_positive,
 )
 from .fields import Field, Normaliser
-from .system import Params, Scene, System, parameter
+from .settings import parameter
+from .system import Params, Scene, System
 from .trees import tree_map
 
 PerNode = float | tuple[float, ...]
@@ -374,6 +375,7 @@ class AssociationSystem(System):
             Field("channel", "beta", "", 0, params.num_channels - 1, 1, source="(11)"),
         )
         self.num_actions = params.num_servers * params.num_channels
+        self.action_grid = (params.num_servers, params.num_channels)
         self.turns = params.decisions == "sequential"
         self.noise = radio.dbm_to_watt(params.noise_dbm)
         self.observation = params.observation

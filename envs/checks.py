@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def check_number(field: dataclasses.Field[Any], value: Any, label: str) -> None:
     Raises:
         ValueError: names `label`, the value, the limit and the unit.
     """
-    limits, integral = field.metadata, field.type is int
+    limits, integral = field.metadata, int in (field.type, *get_args(field.type))
     kinds = int | np.integer if integral else int | float | np.number
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise ValueError(f"{label} is {value!r}, must be {'an integer' if integral else 'a number'}")

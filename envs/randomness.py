@@ -106,6 +106,23 @@ def batch_generator(device: torch.device | None, seeds: list[int], episode: int)
     return torch.Generator(device).manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
+def generator_state(rng: Any) -> Any:
+    """Return the state of a generator: plain numbers for NumPy's, a tensor for torch's."""
+    if isinstance(rng, torch.Generator):
+        return rng.get_state()
+    state = rng.bit_generator.state
+    return {**state, "state": {name: np.asarray(value).tolist() for name, value in state["state"].items()}}
+
+
+def restore_generator(rng: Any, state: Any) -> None:
+    """Put a generator into a state that `generator_state` returned."""
+    if isinstance(rng, torch.Generator):
+        rng.set_state(state)
+    else:
+        words = {name: np.array(value, np.uint64) for name, value in state["state"].items()}
+        rng.bit_generator.state = {**state, "state": words}
+
+
 def uniform(rng: Any, shape: Shape, dtype: str) -> Array:
     """Draw from U(0, 1), with a NumPy generator or a torch generator (on its device)."""
     if isinstance(rng, torch.Generator):

@@ -225,6 +225,53 @@ class Simulator:
         self.turn = xp.where(anew, 0, self.turn)
         self.order = xp.where(anew[..., None], self.system.turn_order(self.seen), self.order)
 
+    # Going on after an interruption.
+
+    def state_dict(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return arrays and JSON-compatible values from which `load_state_dict` goes on exactly.
+
+        Raises:
+            ValueError: before `reset`, or while injected draws or parameters of one episode are in use.
+        """
+        if self.state is None:
+            raise ValueError("the episode has not begun: call reset() first")
+        if self._injected or self.system is not self.base_system:
+            raise ValueError("injected draws and parameters of one episode can not be stored")
+        arrays: dict[str, Array] = {"episode": self._episode.copy(), "cycle": self._cycle.copy(), "seeds": self._seeds}
+        for name in ("turn", "order", "_asked", "_over"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
+        for label, tree in (("state", self.state), ("partial", self.partial)):
+            arrays.update({f"{label}.{field.name}": getattr(tree, field.name) for field in dataclasses.fields(tree)})
+        values = {"steps": self._steps, "resets": self._resets}
+        if self._batch_rng is not None:
+            state = randomness.generator_state(self._batch_rng)
+            if isinstance(state, torch.Tensor):
+                arrays["generator"] = state
+            else:
+                values["generator"] = state
+        return arrays, values
+
+    def load_state_dict(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was called, in a simulator built alike."""
+        self.reset(np.asarray(arrays["seeds"]).tolist())
+        self._episode, self._cycle = (np.array(arrays[name]) for name in ("episode", "cycle"))
+        self._steps, self._resets = values["steps"], values["resets"]
+        for label in ("state", "partial"):
+            tree = getattr(self, label)
+            stored = {field.name: arrays[f"{label}.{field.name}"] for field in dataclasses.fields(tree)}
+            setattr(self, label, self._on_device(type(tree)(**stored)))
+        self.seen = self.system.believed(self.state)
+        self.shown = (self.state, self.partial)
+        for name in ("turn", "order", "_asked", "_over"):
+            array = arrays.get(name)
+            if array is not None:
+                array = np.asarray(array) if self.device is None else torch.as_tensor(array, device=self.device)
+            setattr(self, name, array)
+        if self._batch_rng is not None:
+            state = arrays["generator"] if "generator" in arrays else values["generator"]
+            randomness.restore_generator(self._batch_rng, state)
+
     # Decisions.
 
     @property

@@ -2,96 +2,27 @@
 
 import dataclasses
 import functools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium import spaces
 
 from ..twin.arrays import Array, arange_like, namespace
-from .checks import check_integers, check_number, unknown_name
+from .checks import check_integers
 from .fields import Field, Normaliser
-
-
-def parameter(
-    default: Any,
-    *,
-    doc: str,
-    symbol: str = "",
-    unit: str = "",
-    at_least: float = -math.inf,
-    at_most: float = math.inf,
-    above: float = -math.inf,
-    infinite: bool = False,
-    per: str | None = None,
-) -> Any:
-    """Declare a field of a `Params` dataclass: symbol, unit, meaning and limits.
-
-    Args:
-        default: the paper's value.
-        doc: what it is.
-        symbol: the paper's symbol.
-        unit: SI unit, or the unit that the name ends with.
-        at_least: smallest value allowed.
-        at_most: largest value allowed.
-        above: limit that the value must exceed.
-        infinite: whether +inf is allowed.
-        per: name of the parameter that counts the nodes; the value may then be a tuple with one number per node.
-    """
-    limits = {"at_least": at_least, "at_most": at_most, "above": above, "infinite": infinite, "per": per}
-    return dataclasses.field(default=default, metadata={"symbol": symbol, "unit": unit, "doc": doc, **limits})
+from .settings import Settings, parameter
 
 
 @dataclasses.dataclass(frozen=True)
-class Params:
+class Params(Settings):
     """Parameters that every system has; a system's own dataclass adds the paper's."""
 
     max_cycles: int = parameter(25, symbol="R", at_least=1, doc="rounds of an episode")
     dtype: Literal["float64", "float32"] = parameter(
         "float64", doc="floating type of everything that is drawn and computed"
     )
-
-    def __post_init__(self) -> None:
-        """Reject values outside their declared limits; the message names value, limit, node and unit."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if get_origin(field.type) is Literal:
-                if value not in get_args(field.type):
-                    raise unknown_name(f"value of {field.name}", str(value), map(str, get_args(field.type)))
-            elif field.type is bool:
-                if not isinstance(value, bool):
-                    raise ValueError(f"{field.name} is {value!r}, must be True or False")
-            else:
-                self._check_numbers(field, value)
-
-    def _check_numbers(self, field: dataclasses.Field[Any], value: Any) -> None:
-        counter = field.metadata["per"]
-        if not isinstance(value, tuple):
-            return check_number(field, value, field.name)
-        if counter is None:
-            raise ValueError(f"{field.name} is {value!r}, must be one number")
-        if len(value) != getattr(self, counter):
-            raise ValueError(f"{field.name} has {len(value)} values, must have {counter} = {getattr(self, counter)}")
-        node = counter.removeprefix("num_").removesuffix("s")
-        for index, number in enumerate(value):
-            check_number(field, number, f"{field.name} of {node}_{index}")
-        return None
-
-    @classmethod
-    def create(cls, values: Mapping[str, Any]) -> Self:
-        """Build the parameters from names and values; lists become tuples.
-
-        Raises:
-            ValueError: unknown name (the nearest is named), wrong type, or a value outside its limits.
-        """
-        valid = {field.name for field in dataclasses.fields(cls)}
-        for name in values:
-            if name not in valid:
-                raise unknown_name("parameter", name, valid)
-        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**frozen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +60,8 @@ class System(ABC):
     num_actions: int
     observation_kinds: ClassVar[Mapping[str, Mapping[str, Any]]]
     """What agents may see, by name, each with the parameters that select it."""
+    action_grid: tuple[int, ...] = ()
+    """What an action's number runs over, row by row, where it stands for a choice of several things."""
     action_fields: tuple[Field, ...]
     observation_fields: tuple[Field, ...]
     turns: bool = False

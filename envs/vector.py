@@ -185,6 +185,18 @@ class VectorView(VectorEnv[Any, Any, Any]):
         """Return the legal actions as int8 `(B, ...)`, laid out as in `CentralView.action_masks`."""
         return self.simulator.legal().reshape(self.num_envs, -1)
 
+    def state_dict(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""
+        arrays, values = self.simulator.state_dict()
+        return {name: torch.as_tensor(array) for name, array in arrays.items()}, values
+
+    def load_state_dict(
+        self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """Go on where `state_dict` was called, in a view built alike; returns observations and infos as `reset`."""
+        self.simulator.load_state_dict(tensors, values)
+        return self._seen({})
+
     def check(self) -> None:
         """Raise `ValueError` if an action was out of range since the last check (on CUDA; elsewhere `step` raises)."""
         self.simulator.check()

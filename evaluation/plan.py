@@ -11,7 +11,8 @@ from ..baselines import DEFAULTS, SOLVERS
 from ..envs import SYSTEMS, environment_id, make_system
 from ..envs.checks import check_number, unknown_name
 from ..envs.randomness import check_seed, generator
-from ..envs.system import System, parameter
+from ..envs.settings import parameter
+from ..envs.system import System
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,22 +113,29 @@ class Plan:
         return {**names, "rounds": self.options.rounds, **dict(sorted(values.items()))}
 
 
-def experiment_names() -> list[str]:
-    """Return the names of the presets that the package ships in `experiments/`."""
+def read_presets() -> dict[str, dict[str, Any]]:
+    """Read every preset that the package ships in `experiments/`: flat keys, options and parameters side by side."""
     folder = resources.files("fedtwin.experiments")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
+    return {entry.name.removesuffix(".toml"): tomllib.loads(entry.read_text(encoding="utf-8")) for entry in files}
 
 
-def read_experiment(name: str) -> dict[str, Any]:
-    """Read a shipped preset: flat keys, options and the system's parameters side by side.
+def experiment_names(trains: bool = False) -> list[str]:
+    """Return the names of the presets for evaluations, or of those for trainings (they name an agent)."""
+    return [name for name, values in read_presets().items() if ("agent" in values) == trains]
+
+
+def read_experiment(name: str, trains: bool = False) -> dict[str, Any]:
+    """Read a shipped preset for an evaluation, or for a training.
 
     Raises:
         ValueError: no such preset; the nearest is named.
     """
-    if name not in experiment_names():
-        raise unknown_name("figure", name, experiment_names())
-    text = resources.files("fedtwin.experiments").joinpath(f"{name}.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    if name not in experiment_names(trains):
+        other = "fedtwin-evaluate" if trains else "fedtwin-train"
+        hint = f" (it belongs to {other})" if name in experiment_names(not trains) else ""
+        raise ValueError(f"{unknown_name('figure', name, experiment_names(trains))}{hint}")
+    return read_presets()[name]
 
 
 def make_plan(system: str, preset: str | None, values: Mapping[str, Any]) -> Plan:

@@ -15,10 +15,11 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from ..storage.files import write_atomically
 from . import figures
 from .plan import Item, Plan
 from .statistics import Summary, geometric_mean, series, summarise
-from .store import SERIES, Row, write_atomically
+from .store import SERIES, Row
 
 LIBRARIES = ("fedtwin", "numpy", "numba", "torch", "gymnasium", "pettingzoo")
 

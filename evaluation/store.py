@@ -4,11 +4,11 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..storage.files import write_atomically
 from .plan import Item
 
 SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts", "served")
@@ -35,17 +35,6 @@ class Row:
     def item(self) -> Item:
         """The piece of work that the row answers."""
         return Item(self.method, self.seed, self.twin)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False, suffix=".tmp") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.chmod(handle.name, 0o644)
-    os.replace(handle.name, path)
 
 
 def parse_row(line: str, rounds: int) -> Row | None:

@@ -19,7 +19,8 @@ from fedtwin.envs.randomness import generator
 from fedtwin.evaluation.plan import Item, Plan, experiment_names, make_plan, read_experiment
 from fedtwin.evaluation.runner import run, solver_generator
 from fedtwin.evaluation.statistics import bootstrap_interval, summarise
-from fedtwin.evaluation.store import SERIES, Row, Store, parse_row, write_atomically
+from fedtwin.evaluation.store import SERIES, Row, Store, parse_row
+from fedtwin.storage.files import write_atomically
 
 SMALL = {"methods": ("swap_matching", "greedy"), "twins": 3, "rounds": 2, "jobs": 1, "num_clients": 4}
 

@@ -1,0 +1,35 @@
+"""Training curves, in the manner of figure 9 of Zhao et al., drawn from `log.jsonl`."""
+
+import io
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..storage.files import write_atomically
+from .training import LOG, read_line
+
+PANELS = (
+    ("loss", "loss", "log"),
+    ("reward", "reward, scaled", "linear"),
+    ("ratio", "held-out ratio to swap matching", "log"),
+    ("exploration", "exploration", "linear"),
+)
+
+
+def draw_curves(folder: Path) -> Path:
+    """Draw what the log of a training holds and return the picture's path."""
+    facts = [line for line in map(read_line, (folder / LOG).read_text(encoding="utf-8").splitlines()) if line]
+    panels = [panel for panel in PANELS if any(panel[0] in line for line in facts)] or [PANELS[0]]
+    figure = Figure(figsize=(4.2 * len(panels), 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (name, label, scale) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        known = [line for line in facts if name in line]
+        axis.plot([line["transitions"] for line in known], [line[name] for line in known])
+        axis.set(xlabel="transitions", ylabel=label, yscale=scale)
+        axis.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    path = folder / "curves.png"
+    write_atomically(path, buffer.getvalue())
+    return path

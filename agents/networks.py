@@ -1,0 +1,99 @@
+"""Dueling networks: one for every agent, stacked, or one for every (server, channel) pair, shared by all agents."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def dueling(value: Tensor, advantage: Tensor) -> Tensor:
+    """Put value `(..., 1)` and advantages `(..., num_actions)` together: Q = V + A - mean A (Wang et al., 2016)."""
+    return value + advantage - advantage.mean(dim=-1, keepdim=True)
+
+
+class StackedLinear(nn.Module):
+    """A linear layer for every agent, as one batched product; each starts as `torch.nn.Linear` does."""
+
+    def __init__(self, agents: int, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        """Draw weights `(agents, inputs, outputs)` and biases `(agents, 1, outputs)`."""
+        super().__init__()
+        bound = 1.0 / math.sqrt(inputs)
+
+        def draw(*shape: int) -> nn.Parameter:
+            return nn.Parameter((torch.rand(shape, generator=generator) * 2.0 - 1.0) * bound)
+
+        self.weight, self.bias = draw(agents, inputs, outputs), draw(agents, 1, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(agents, B, inputs)` to `(agents, B, outputs)`."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class IndependentNetworks(nn.Module):
+    """One dueling network per agent (Zhao et al., section V-B): all of them forward and learn in batched products."""
+
+    def __init__(
+        self, agents: int, observation_size: int, num_actions: int, hidden: Sequence[int], generator: torch.Generator
+    ) -> None:
+        """Build the hidden layers, and a value and an advantage output on the last of them."""
+        super().__init__()
+        sizes = (observation_size, *hidden)
+        self.hidden = nn.ModuleList(
+            StackedLinear(agents, inputs, outputs, generator) for inputs, outputs in itertools.pairwise(sizes)
+        )
+        self.value = StackedLinear(agents, sizes[-1], 1, generator)
+        self.advantage = StackedLinear(agents, sizes[-1], num_actions, generator)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Map observations `(B, agents, size)` to values `(B, agents, num_actions)`."""
+        x = observation.transpose(0, 1)
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return dueling(self.value(x), self.advantage(x)).transpose(0, 1)
+
+
+class PairNetwork(nn.Module):
+    """A dueling network that every (server, channel) pair and every agent share; it takes any number of each.
+
+    A pair's features become `hidden` numbers; a second layer adds their means over the pair's channel, over its server
+    and over all pairs; the advantage reads a pair, the value the mean over pairs.
+    """
+
+    def __init__(
+        self, num_servers: int, num_channels: int, fields: int, hidden: Sequence[int], generator: torch.Generator
+    ) -> None:
+        """Build the layers; an observation is `fields` values for each pair, field after field."""
+        super().__init__()
+        self.shape = (num_servers, num_channels)
+        self.fields = fields
+        first, second = hidden
+        one = {"agents": 1, "generator": generator}
+
+        def layer(inputs: int, outputs: int) -> StackedLinear:
+            return StackedLinear(inputs=inputs, outputs=outputs, **one)  # type: ignore[arg-type]
+
+        self.pair = layer(fields, first)
+        self.mix = layer(4 * first, second)
+        self.advantage_hidden, self.advantage = layer(second, second), layer(second, 1)
+        self.value_hidden, self.value = layer(second, second), layer(second, 1)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Map observations `(..., fields M K)` to values `(..., M K)`."""
+        servers, channels = self.shape
+        batch = observation.shape[:-1]
+        pairs = observation.reshape(-1, self.fields, servers * channels).transpose(1, 2)
+
+        def apply(layer: StackedLinear, x: Tensor) -> Tensor:
+            return torch.addmm(layer.bias[0], x.reshape(-1, x.shape[-1]), layer.weight[0])
+
+        first = torch.relu(apply(self.pair, pairs)).view(-1, servers, channels, self.pair.weight.shape[-1])
+        own, channel, server, every = self.mix.weight[0].chunk(4)
+        by_channel = first.mean(dim=1)
+        everywhere = (by_channel.mean(dim=1) @ every + self.mix.bias[0, 0])[:, None, None]
+        per_server = (first.mean(dim=2) @ server)[:, :, None] + everywhere
+        mixed = torch.relu(first @ own + (by_channel @ channel)[:, None] + per_server).flatten(1, 2)
+        advantage = apply(self.advantage, torch.relu(apply(self.advantage_hidden, mixed)))
+        value = apply(self.value, torch.relu(apply(self.value_hidden, mixed.mean(dim=1))))
+        return dueling(value, advantage.view(-1, servers * channels)).view(*batch, servers * channels)

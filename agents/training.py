@@ -1,0 +1,181 @@
+"""The training loop: checkpoints that survive a kill, held-out scores, best-model keeping, early stop, logs."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from gymnasium.vector import VectorEnv
+from torch.utils.tensorboard import SummaryWriter
+
+from ..envs.settings import Settings, parameter
+from ..storage.checkpoint import read_checkpoint, write_checkpoint
+from ..storage.files import write_atomically
+
+CHECKPOINT, BEST, LOG = "checkpoint.safetensors", "best.safetensors", "log.jsonl"
+
+Facts = dict[str, float]
+Score = Callable[[Any], Mapping[str, float]]
+"""Scores an agent on held-out twins: named numbers, "ratio" among them, the lower the better."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule(Settings):
+    """How long training runs and what happens on the way."""
+
+    steps: int = parameter(4_000_000, at_least=1, doc="transitions to learn from, all copies together")
+    score_every: int = parameter(100_000, at_least=1, doc="transitions between scores on held-out twins")
+    checkpoint_every: int = parameter(5, at_least=1, doc="scores between checkpoints")
+    patience: int = parameter(0, at_least=0, doc="stop after so many scores without improvement; 0: never")
+
+
+class Learner(Protocol):
+    """What the loop needs of an agent."""
+
+    transitions: int
+
+    def begin(self, env: VectorEnv[Any, Any, Any], steps: int, seed: int | None = None) -> None:
+        """Prepare to learn from `env`."""
+
+    def advance(self) -> None:
+        """Play one step in every copy and learn where it is due."""
+
+    def take_measures(self) -> Facts:
+        """Return what was measured since the last call."""
+
+    def checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return all that is needed to go on."""
+
+    def resume(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        """Go on where `checkpoint` was called, after `begin`."""
+
+    def save(self, path: Path) -> None:
+        """Write what is needed to act."""
+
+
+class Log:
+    """The file `log.jsonl`, one JSON object per score, and the same numbers for TensorBoard."""
+
+    def __init__(self, folder: Path, upto: int) -> None:
+        """Keep the lines of earlier transitions than `upto`, whole ones only; a resumed run writes the rest again."""
+        self.path = folder / LOG
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        kept = [line for line in map(read_line, lines) if line is not None and line["transitions"] <= upto]
+        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=upto + 1)
+
+    def add(self, facts: Facts) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(facts) + "\n")
+        for name, value in facts.items():
+            if name != "transitions":
+                self.writer.add_scalar(name, value, int(facts["transitions"]))
+        self.writer.flush()
+
+
+def read_line(line: str) -> Facts | None:
+    """Return the facts of a line, None where it is damaged."""
+    try:
+        facts = json.loads(line)
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) and "transitions" in facts else None
+
+
+def train(
+    agent: Learner,
+    env: VectorEnv[Any, Any, Any],
+    schedule: Schedule,
+    *,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    score: Score | None = None,
+    identity: Mapping[str, Any] | None = None,
+    advanced: Callable[[Facts], None] = lambda facts: None,
+) -> Facts:
+    """Train `agent` on `env`; a run that was killed goes on with the same call and ends with the same weights.
+
+    Args:
+        agent: learns; at the end it is as trained last, the best stands in `folder/best.safetensors`.
+        env: vector environment; to resume it must be one of `fedtwin.envs.vector_env`.
+        schedule: how long, and how often to score and to store.
+        seed: of the environment.
+        folder: where checkpoint, best weights and logs go; None: nowhere.
+        score: held-out score; None: what was trained last counts as best.
+        identity: what the run belongs to; a checkpoint of another identity is refused.
+        advanced: hears of the facts of every score.
+
+    Returns:
+        The facts of the last score.
+
+    Raises:
+        ValueError: the folder holds a run of another identity or schedule, or a damaged checkpoint.
+    """
+    folder = None if folder is None else Path(folder)
+    agent.begin(env, schedule.steps, seed)
+    known = json.loads(json.dumps({"seed": seed, **dataclasses.asdict(schedule), **(identity or {})}, default=str))
+    state: dict[str, Any] = {"best": None, "since_best": 0, "scores": 0, "facts": {}}
+    log = None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("*.tmp"):
+            leftover.unlink()
+        if (folder / CHECKPOINT).exists():
+            state = resume(agent, folder / CHECKPOINT, known)
+        log = Log(folder, agent.transitions)
+    began, before = time.perf_counter(), agent.transitions
+    while agent.transitions < schedule.steps and not finished(state, schedule):
+        agent.advance()
+        if agent.transitions < min((state["scores"] + 1) * schedule.score_every, schedule.steps):
+            continue
+        rate = (agent.transitions - before) / (time.perf_counter() - began)
+        facts = {"transitions": agent.transitions, **agent.take_measures(), **(score(agent) if score else {})}
+        keep_best(agent, folder, state, facts)
+        if log is not None:
+            log.add({**facts, "steps_per_second": rate})
+        over = agent.transitions >= schedule.steps or finished(state, schedule)
+        if folder is not None and (state["scores"] % schedule.checkpoint_every == 0 or over):
+            tensors, values = agent.checkpoint()
+            write_checkpoint(folder / CHECKPOINT, tensors, {"agent": values, "run": state, "identity": known})
+        advanced({**facts, "steps_per_second": rate})
+        began, before = time.perf_counter(), agent.transitions
+    return dict(state["facts"])
+
+
+def finished(state: Mapping[str, Any], schedule: Schedule) -> bool:
+    """Whether the score has not improved for so long that training stops."""
+    return bool(schedule.patience) and state["since_best"] >= schedule.patience
+
+
+def keep_best(agent: Learner, folder: Path | None, state: dict[str, Any], facts: Facts) -> None:
+    """Count the score and write the weights if they are the best so far."""
+    ratio = facts.get("ratio")
+    better = ratio is None or state["best"] is None or ratio < state["best"]
+    state.update(scores=state["scores"] + 1, since_best=0 if better else state["since_best"] + 1, facts=facts)
+    if better:
+        state["best"] = ratio
+        if folder is not None:
+            agent.save(folder / BEST)
+    if state["best"] is not None:
+        facts["best_ratio"] = state["best"]
+
+
+def resume(agent: Learner, path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Put `agent` into the state of a checkpoint and return the state of the loop.
+
+    Raises:
+        ValueError: the checkpoint belongs to another run, or is damaged.
+    """
+    tensors, values = read_checkpoint(path)
+    for name in sorted({*identity, *values["identity"]}):
+        if identity.get(name) != values["identity"].get(name):
+            raise ValueError(
+                f"{path} holds a run with {name} = {values['identity'].get(name)}, not {identity.get(name)}: "
+                "choose another folder or delete it"
+            )
+    agent.resume(tensors, values["agent"])
+    return dict(values["run"])

@@ -1,0 +1,102 @@
+"""Declared settings: dataclasses whose fields state symbol, unit, meaning and limits, and reject what breaks them."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+import tyro
+
+from .checks import check_number, unknown_name
+
+
+def parameter(
+    default: Any,
+    *,
+    doc: str,
+    symbol: str = "",
+    unit: str = "",
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+    above: float = -math.inf,
+    infinite: bool = False,
+    per: str | None = None,
+) -> Any:
+    """Declare a field of a `Settings` dataclass: symbol, unit, meaning and limits.
+
+    Args:
+        default: the paper's value.
+        doc: what it is.
+        symbol: the paper's symbol.
+        unit: SI unit, or the unit that the name ends with.
+        at_least: smallest value allowed.
+        at_most: largest value allowed.
+        above: limit that the value must exceed.
+        infinite: whether +inf is allowed.
+        per: name of the parameter that counts the nodes; the value may then be a tuple with one number per node.
+    """
+    limits = {"at_least": at_least, "at_most": at_most, "above": above, "infinite": infinite, "per": per}
+    return dataclasses.field(default=default, metadata={"symbol": symbol, "unit": unit, "doc": doc, **limits})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Values that were checked against their declared limits."""
+
+    def __post_init__(self) -> None:
+        """Reject values outside their declared limits; the message names value, limit, node and unit."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if get_origin(field.type) is Literal:
+                if value not in get_args(field.type):
+                    raise unknown_name(f"value of {field.name}", str(value), map(str, get_args(field.type)))
+            elif field.type is bool:
+                if not isinstance(value, bool):
+                    raise ValueError(f"{field.name} is {value!r}, must be True or False")
+            elif field.type is str:
+                if not isinstance(value, str):
+                    raise ValueError(f"{field.name} is {value!r}, must be text")
+            else:
+                self._check_numbers(field, value)
+
+    def _check_numbers(self, field: dataclasses.Field[Any], value: Any) -> None:
+        if get_origin(field.type) is tuple:
+            return self._check_list(field, value)
+        counter = field.metadata["per"]
+        if not isinstance(value, tuple):
+            return check_number(field, value, field.name)
+        if counter is None:
+            raise ValueError(f"{field.name} is {value!r}, must be one number")
+        if len(value) != getattr(self, counter):
+            raise ValueError(f"{field.name} has {len(value)} values, must have {counter} = {getattr(self, counter)}")
+        node = counter.removeprefix("num_").removesuffix("s")
+        for index, number in enumerate(value):
+            check_number(field, number, f"{field.name} of {node}_{index}")
+        return None
+
+    def _check_list(self, field: dataclasses.Field[Any], value: Any) -> None:
+        if not isinstance(value, tuple) or not value:
+            raise ValueError(f"{field.name} is {value!r}, must be a list of one or more numbers")
+        for index, entry in enumerate(value):
+            check_number(field, entry, f"{field.name}[{index}]")
+
+    @classmethod
+    def create(cls, values: Mapping[str, Any]) -> Self:
+        """Build the settings from names and values; lists become tuples.
+
+        Raises:
+            ValueError: unknown name (the nearest is named), wrong type, or a value outside its limits.
+        """
+        valid = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in valid:
+                raise unknown_name("parameter", name, valid)
+        frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**frozen)
+
+
+def argument(field: dataclasses.Field[Any], default: Any) -> tuple[str, Any, Any]:
+    """Turn a declared parameter into a command-line field with its help."""
+    unit = field.metadata["unit"]
+    text = field.metadata["doc"] + (f" [{unit}]" if unit else "")
+    return field.name, Annotated[field.type, tyro.conf.arg(help=text)], dataclasses.field(default=default)

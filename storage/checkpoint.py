@@ -1,0 +1,52 @@
+"""Tensors and plain values in one file: safetensors with JSON beside them, nothing that could run on loading."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from .files import write_atomically
+
+VALUES = "values"
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-compatible values to `path`, whole or not at all."""
+    stored: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        whole = tensor.detach().cpu().contiguous()
+        stored[name] = whole.clone() if whole.data_ptr() in places else whole
+        places.add(whole.data_ptr())
+    write_atomically(path, save(stored, {VALUES: json.dumps(values)}))
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `write_checkpoint` wrote, tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or is no checkpoint.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            values = json.loads((handle.metadata() or {})[VALUES])
+            return {name: handle.get_tensor(name) for name in handle.keys()}, values
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a checkpoint, or is damaged: {error}") from error
+
+
+def select(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names begin with `prefix.`, without it."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def prefixed(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Return the tensors with `prefix.` before their names."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}

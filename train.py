@@ -1,0 +1,211 @@
+"""Train a scheduler: `python train.py association --agent d3qn`."""
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from fedtwin.agents.curves import draw_curves
+from fedtwin.agents.d3qn import D3QN, D3QNSettings
+from fedtwin.agents.training import BEST, Facts, Log, Schedule, train
+from fedtwin.envs import SYSTEMS, environment_id, make_system, vector_env
+from fedtwin.envs.checks import unknown_name
+from fedtwin.envs.settings import Settings, argument, parameter
+from fedtwin.envs.system import System
+from fedtwin.evaluation.held_out import HeldOut
+from fedtwin.evaluation.plan import experiment_names, read_experiment
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
+    "sequential": {"decisions": "sequential", "positions": "round", "dtype": "float32"},
+    "paper": {"observation": "paper", "reward_rule": "paper", "dtype": "float32"},
+}
+"""Parameters of the system that go with a preset of the agent."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Settings):
+    """What is trained, and where it is put."""
+
+    agent: str = parameter("d3qn", doc="d3qn, or sb3:ppo, sb3:dqn, sb3:a2c of Stable-Baselines3")
+    seed: int = parameter(0, at_least=0, doc="seed of weights, exploration and environment")
+    num_envs: int = parameter(256, at_least=1, doc="copies that are stepped together")
+    device: str = parameter("cpu", doc="torch device; on another than cpu the environment lives there too")
+    held_out: int = parameter(400, at_least=1, doc="twins that scores are measured on")
+    held_out_rounds: int = parameter(1, at_least=1, doc="rounds of each of them")
+    start: str = parameter("", doc="weights to start from: a file or a shipped name; empty: random ones")
+    sb3: str = parameter("{}", doc="JSON with keyword arguments of the Stable-Baselines3 algorithm")
+    output: str = parameter("results/train", doc="folder of weights, checkpoint and logs; a run in it is continued")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A training, complete and checked."""
+
+    system: System
+    preset: str
+    options: Options
+    schedule: Schedule
+    settings: D3QNSettings
+
+
+KINDS: tuple[type[Settings], ...] = (Options, Schedule, D3QNSettings)
+
+
+def parse(arguments: Sequence[str]) -> Job:
+    """Read the command line; a preset and a figure's file give defaults that options override.
+
+    Raises:
+        ValueError: unknown system, preset or key, or a value out of its limits.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--figure")
+    first.add_argument("--preset")
+    known, rest = first.parse_known_args(list(arguments))
+    figure = read_experiment(known.figure, trains=True) if known.figure else {}
+    named = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    name = named or figure.pop("system", "association")
+    figure.pop("system", None)
+    preset = known.preset or figure.pop("preset", "sequential")
+    figure.pop("preset", None)
+    if name not in SYSTEMS:
+        raise unknown_name("system", name, SYSTEMS)
+    if preset not in D3QN.presets:
+        raise unknown_name("preset", preset, D3QN.presets)
+    kinds = (*KINDS, SYSTEMS[name].params_type)
+    values = {**D3QN.presets[preset], **ENVIRONMENTS[preset], **figure}
+    valid = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    for key in values:
+        if key not in valid:
+            raise unknown_name("key", key, valid)
+    defaults = [settings_of(kind, values) for kind in kinds]
+    fields = [argument(field, getattr(one, field.name)) for one in defaults for field in dataclasses.fields(one)]
+    command_line = dataclasses.make_dataclass("CommandLine", fields)
+    help_text = (
+        f"Train a scheduler of {name}.\n\n"
+        f"Systems: {', '.join(SYSTEMS)}. --preset takes hyperparameters with their environment: "
+        f"{', '.join(D3QN.presets)}. --figure takes a shipped experiment: {', '.join(experiment_names(trains=True))}."
+    )
+    parsed: Any = tyro.cli(command_line, args=rest, description=help_text, prog=f"fedtwin-train {name}")
+    options, schedule, settings, params = (settings_of(kind, dataclasses.asdict(parsed)) for kind in kinds)
+    return Job(SYSTEMS[name](params), preset, options, schedule, settings)
+
+
+def settings_of(kind: type[Settings], values: Mapping[str, Any]) -> Any:
+    """Build settings from those of `values` that they have."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind.create({name: value for name, value in values.items() if name in names})
+
+
+def show(progress: Progress, console: Console, task: Any, facts: Facts) -> None:
+    """Move the bar and print a line."""
+    progress.update(task, completed=int(facts["transitions"]))
+    shown = " ".join(f"{name} {value:.4g}" for name, value in facts.items() if name != "transitions")
+    console.print(f"{int(facts['transitions']):>12,}  {shown}", soft_wrap=True, highlight=False)
+
+
+def train_d3qn(job: Job, command: str, advanced: Any) -> Path:
+    """Train the package's own agent and return the file of the best weights."""
+    options, system = job.options, job.system
+    device = None if options.device == "cpu" else options.device
+    params = dataclasses.asdict(system.params)
+    env = vector_env(system.name, options.num_envs, device=device, shared_draws=True, **params)
+    agent = D3QN.for_env(env, job.settings, seed=options.seed, device=options.device)
+    if options.start:
+        agent.start_from(D3QN.load(options.start, env=env))
+    agent.about = {
+        "system": system.name,
+        "environment": environment_id(system.name),
+        "params": params,
+        "command": command,
+    }
+    identity = {**dataclasses.asdict(options), **dataclasses.asdict(job.settings), **params}
+    for free in ("output", "sb3"):
+        identity.pop(free)
+    held_out = HeldOut(
+        make_system(system.name, **{**params, "dtype": "float64"}), options.held_out, options.held_out_rounds
+    )
+    folder = Path(options.output)
+    train(
+        agent, env, job.schedule, seed=options.seed, folder=folder, score=held_out, identity=identity, advanced=advanced
+    )
+    return folder / BEST
+
+
+def train_sb3(job: Job, algorithm: str, advanced: Any) -> Path:
+    """Train a Stable-Baselines3 algorithm on the central view and return the file of its model."""
+    from fedtwin.agents import sb3
+
+    options, system, schedule = job.options, job.system, job.schedule
+    try:
+        settings = json.loads(options.sb3)
+    except ValueError as error:
+        raise ValueError(f"sb3 is {options.sb3!r}, must be JSON: {error}") from error
+    model = sb3.make_model(algorithm, system, options.num_envs, options.seed, settings)
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "model.zip"
+    if path.exists():
+        model = sb3.load_model(path, model)
+    held_out = HeldOut(system, options.held_out, options.held_out_rounds)
+    log = Log(folder, model.num_timesteps)
+
+    def scored(transitions: int) -> None:
+        facts = {"transitions": transitions, **held_out(sb3.SB3Agent(model, system.turns))}
+        log.add(facts)
+        advanced(facts)
+
+    left = schedule.steps - model.num_timesteps
+    if left > 0:
+        callback = sb3.Progress(schedule.score_every, path, scored)
+        model.learn(left, callback=callback, reset_num_timesteps=False)
+        sb3.store_model(model, path)
+        scored(model.num_timesteps)
+    return path
+
+
+def run(job: Job, command: str, console: Console) -> Path:
+    """Train, draw the curves and return the file of the weights."""
+    torch.set_num_threads(1)
+    folder = Path(job.options.output)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("transitions", total=job.schedule.steps)
+
+        def advanced(facts: Facts) -> None:
+            show(progress, console, task, facts)
+
+        if job.options.agent == "d3qn":
+            weights = train_d3qn(job, command, advanced)
+        elif job.options.agent.startswith("sb3:"):
+            weights = train_sb3(job, job.options.agent.removeprefix("sb3:"), advanced)
+        else:
+            raise ValueError(f"agent is {job.options.agent!r}, must be d3qn, sb3:ppo, sb3:dqn or sb3:a2c")
+    console.print(f"curves: {draw_curves(folder).resolve()}", soft_wrap=True)
+    return weights
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; errors in what was asked for end with status 2 and one line."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    console = Console()
+    try:
+        weights = run(parse(given), shlex.join(["fedtwin-train", *given]), console)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"fedtwin-train: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to continue", file=sys.stderr)
+        raise SystemExit(130) from None
+    console.print(f"weights: {weights.resolve()}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

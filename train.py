@@ -13,8 +13,10 @@ import torch
 import tyro
 from fedtwin.agents.curves import draw_curves
 from fedtwin.agents.d3qn import D3QN, D3QNSettings
-from fedtwin.agents.training import BEST, Facts, Log, Schedule, train
+from fedtwin.agents.greedy import GreedySettings, LearnedGreedy
+from fedtwin.agents.training import BEST, Facts, Log, Schedule, Score, train
 from fedtwin.envs import SYSTEMS, environment_id, make_system, vector_env
+from fedtwin.envs.association import AssociationSystem
 from fedtwin.envs.checks import unknown_name
 from fedtwin.envs.settings import Settings, argument, parameter
 from fedtwin.envs.system import System
@@ -34,7 +36,7 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
 class Options(Settings):
     """What is trained, and where it is put."""
 
-    agent: str = parameter("d3qn", doc="d3qn, or sb3:ppo, sb3:dqn, sb3:a2c of Stable-Baselines3")
+    agent: str = parameter("d3qn", doc="d3qn; greedy (a learned greedy); sb3:ppo, sb3:dqn, sb3:a2c (Stable-Baselines3)")
     seed: int = parameter(0, at_least=0, doc="seed of weights, exploration and environment")
     num_envs: int = parameter(256, at_least=1, doc="copies that are stepped together")
     device: str = parameter("cpu", doc="torch device; on another than cpu the environment lives there too")
@@ -54,9 +56,10 @@ class Job:
     options: Options
     schedule: Schedule
     settings: D3QNSettings
+    greedy: GreedySettings
 
 
-KINDS: tuple[type[Settings], ...] = (Options, Schedule, D3QNSettings)
+KINDS: tuple[type[Settings], ...] = (Options, Schedule, D3QNSettings, GreedySettings)
 
 
 def parse(arguments: Sequence[str]) -> Job:
@@ -94,8 +97,8 @@ def parse(arguments: Sequence[str]) -> Job:
         f"{', '.join(D3QN.presets)}. --figure takes a shipped experiment: {', '.join(experiment_names(trains=True))}."
     )
     parsed: Any = tyro.cli(command_line, args=rest, description=help_text, prog=f"fedtwin-train {name}")
-    options, schedule, settings, params = (settings_of(kind, dataclasses.asdict(parsed)) for kind in kinds)
-    return Job(SYSTEMS[name](params), preset, options, schedule, settings)
+    options, schedule, settings, greedy, params = (settings_of(kind, dataclasses.asdict(parsed)) for kind in kinds)
+    return Job(SYSTEMS[name](params), preset, options, schedule, settings, greedy)
 
 
 def settings_of(kind: type[Settings], values: Mapping[str, Any]) -> Any:
@@ -111,31 +114,31 @@ def show(progress: Progress, console: Console, task: Any, facts: Facts) -> None:
     console.print(f"{int(facts['transitions']):>12,}  {shown}", soft_wrap=True, highlight=False)
 
 
-def train_d3qn(job: Job, command: str, advanced: Any) -> Path:
-    """Train the package's own agent and return the file of the best weights."""
+def train_own(job: Job, command: str, advanced: Any) -> Path:
+    """Train one of the package's own agents and return the file of the best weights."""
     options, system = job.options, job.system
     device = None if options.device == "cpu" else options.device
     params = dataclasses.asdict(system.params)
     env = vector_env(system.name, options.num_envs, device=device, shared_draws=True, **params)
-    agent = D3QN.for_env(env, job.settings, seed=options.seed, device=options.device)
-    if options.start:
-        agent.start_from(D3QN.load(options.start, env=env))
-    agent.about = {
-        "system": system.name,
-        "environment": environment_id(system.name),
-        "params": params,
-        "command": command,
-    }
-    identity = {**dataclasses.asdict(options), **dataclasses.asdict(job.settings), **params}
-    for free in ("output", "sb3"):
-        identity.pop(free)
-    held_out = HeldOut(
-        make_system(system.name, **{**params, "dtype": "float64"}), options.held_out, options.held_out_rounds
-    )
+    exact = make_system(system.name, **{**params, "dtype": "float64"})
+    held_out = HeldOut(exact, options.held_out, options.held_out_rounds)
+    agent: Any
+    score: Score = held_out
+    if options.agent == "greedy":
+        if not isinstance(exact, AssociationSystem):
+            raise ValueError(f"agent greedy belongs to association, not to {system.name}")
+        agent = LearnedGreedy(exact, job.greedy, seed=options.seed)
+        score = held_out.learned
+    else:
+        agent = D3QN.for_env(env, job.settings, seed=options.seed, device=options.device)
+        if options.start:
+            agent.start_from(D3QN.load(options.start, env=env))
+    names = {"system": system.name, "environment": environment_id(system.name)}
+    agent.about = {**names, "params": params, "command": command}
     folder = Path(options.output)
-    train(
-        agent, env, job.schedule, seed=options.seed, folder=folder, score=held_out, identity=identity, advanced=advanced
-    )
+    own = {name: value for name, value in dataclasses.asdict(options).items() if name not in ("output", "sb3")}
+    identity = {**own, **dataclasses.asdict(agent.settings), **params}
+    train(agent, env, job.schedule, seed=options.seed, folder=folder, score=score, identity=identity, advanced=advanced)
     return folder / BEST
 
 
@@ -182,12 +185,12 @@ def run(job: Job, command: str, console: Console) -> Path:
         def advanced(facts: Facts) -> None:
             show(progress, console, task, facts)
 
-        if job.options.agent == "d3qn":
-            weights = train_d3qn(job, command, advanced)
+        if job.options.agent in ("d3qn", "greedy"):
+            weights = train_own(job, command, advanced)
         elif job.options.agent.startswith("sb3:"):
             weights = train_sb3(job, job.options.agent.removeprefix("sb3:"), advanced)
         else:
-            raise ValueError(f"agent is {job.options.agent!r}, must be d3qn, sb3:ppo, sb3:dqn or sb3:a2c")
+            raise ValueError(f"agent is {job.options.agent!r}, must be d3qn, greedy, sb3:ppo, sb3:dqn or sb3:a2c")
     console.print(f"curves: {draw_curves(folder).resolve()}", soft_wrap=True)
     return weights
 

@@ -33,7 +33,7 @@ class D3QNSettings(Settings):
     network: Literal["pairs", "independent"] = parameter(
         "pairs", doc="pairs: one network for every (server, channel) pair and agent; independent: one per agent"
     )
-    hidden: tuple[int, ...] = parameter((32, 32), at_least=1, doc="neurons of the hidden layers")
+    hidden: tuple[int, ...] = parameter((32, 32, 32), at_least=1, doc="neurons of the hidden layers")
     optimiser: Literal["adam", "rmsprop"] = parameter("adam", doc="optimiser")
     learning_rate: float = parameter(1e-3, above=0, doc="learning rate at the start")
     learning_rate_end: float = parameter(0.0, at_least=0, doc="learning rate at the end, reached linearly")
@@ -149,10 +149,10 @@ class D3QN:
             size = (shape.agents, shape.observation_size, shape.num_actions)
             return IndependentNetworks(*size, settings.hidden, generator)
         per_action, rest = divmod(shape.observation_size, shape.num_actions)
-        if shape.agents != 1 or rest or len(shape.grid) != 2 or len(settings.hidden) != 2:
+        if shape.agents != 1 or rest or len(shape.grid) != 2 or len(settings.hidden) not in (2, 3):
             raise ValueError(
                 "network 'pairs' needs sequential decisions over (server, channel) pairs, an observation of so many "
-                f"numbers per pair, and two hidden layers; given {shape} and hidden = {settings.hidden}"
+                f"numbers per pair, and two or three hidden layers; given {shape} and hidden = {settings.hidden}"
             )
         return PairNetwork(*shape.grid, per_action, settings.hidden, generator)
 
@@ -284,6 +284,8 @@ class D3QN:
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
         """Return y `(size, agents)` = R + gamma Q_target(s', argmax_a Q_online(s', a)), a legal; eq (23)."""
+        if not batch.discount.any():
+            return batch.reward
         online = self.values(batch.next_observation).masked_fill(~batch.next_mask, -torch.inf)
         following: Tensor = self.target(batch.next_observation).gather(-1, online.argmax(dim=-1, keepdim=True))
         return batch.reward + batch.discount * following[..., 0]
@@ -302,6 +304,9 @@ class D3QN:
         s = self.settings
         if not self.memory.ready(s.n_step):
             return
+        if isinstance(self.online, PairNetwork) and not self.online.standardised:
+            self.online.standardise(self.memory.seen())
+            self.target.load_state_dict(self.online.state_dict())
         batch = self.memory.sample(s.batch, s.n_step, self.generator, s.priority > 0, s.priority_correction)
         errors = self.errors(batch)
         loss = self.loss(errors, batch)

@@ -57,8 +57,9 @@ class IndependentNetworks(nn.Module):
 class PairNetwork(nn.Module):
     """A dueling network that every (server, channel) pair and every agent share; it takes any number of each.
 
-    A pair's features become `hidden` numbers; a second layer adds their means over the pair's channel, over its server
-    and over all pairs; the advantage reads a pair, the value the mean over pairs.
+    A pair's fields become `hidden[0]` numbers; a second layer of `hidden[1]` mixes them with their means over the
+    pair's channel, over its server and over all pairs; the advantage reads a pair, the value the mean over pairs, each
+    through a layer of `hidden[2]` where there is one.
     """
 
     def __init__(
@@ -68,7 +69,11 @@ class PairNetwork(nn.Module):
         super().__init__()
         self.shape = (num_servers, num_channels)
         self.fields = fields
-        first, second = hidden
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(fields))
+        self.register_buffer("deviation", torch.zeros(fields))
+        first, second, *rest = hidden
         one = {"agents": 1, "generator": generator}
 
         def layer(inputs: int, outputs: int) -> StackedLinear:
@@ -76,16 +81,34 @@ class PairNetwork(nn.Module):
 
         self.pair = layer(fields, first)
         self.mix = layer(4 * first, second)
-        self.advantage_hidden, self.advantage = layer(second, second), layer(second, 1)
-        self.value_hidden, self.value = layer(second, second), layer(second, 1)
+        last = rest[0] if rest else second
+        self.advantage_hidden: nn.Module = layer(second, last) if rest else nn.Identity()
+        self.advantage = layer(last, 1)
+        self.value_hidden: nn.Module = layer(second, last) if rest else nn.Identity()
+        self.value = layer(last, 1)
+
+    @property
+    def standardised(self) -> bool:
+        """Whether the fields' means and deviations are known."""
+        return bool((self.deviation > 0).all())
+
+    def standardise(self, observation: Tensor) -> None:
+        """Measure the fields' means and deviations on observations `(..., fields M K)`; inputs then spread about 1."""
+        fields = observation.reshape(-1, self.fields, math.prod(self.shape)).transpose(0, 1).flatten(1)
+        self.mean.copy_(fields.mean(dim=1))
+        self.deviation.copy_(fields.std(dim=1).clamp(min=1e-3))
 
     def forward(self, observation: Tensor) -> Tensor:
         """Map observations `(..., fields M K)` to values `(..., M K)`."""
         servers, channels = self.shape
         batch = observation.shape[:-1]
         pairs = observation.reshape(-1, self.fields, servers * channels).transpose(1, 2)
+        if self.standardised:
+            pairs = (pairs - self.mean) / self.deviation
 
-        def apply(layer: StackedLinear, x: Tensor) -> Tensor:
+        def apply(layer: nn.Module, x: Tensor) -> Tensor:
+            if not isinstance(layer, StackedLinear):
+                return x
             return torch.addmm(layer.bias[0], x.reshape(-1, x.shape[-1]), layer.weight[0])
 
         first = torch.relu(apply(self.pair, pairs)).view(-1, servers, channels, self.pair.weight.shape[-1])

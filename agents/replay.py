@@ -104,6 +104,10 @@ class Replay:
         self.priority[rows] = torch.where(valid, self.largest, 0.0)
         self.written += 1
 
+    def seen(self) -> Tensor:
+        """Return every observation in the memory `(rows, agents, size)`."""
+        return self.observation[: min(self.written, self.steps) * self.num_envs]
+
     def ready(self, n_step: int) -> int:
         """Return how many steps can be sampled: all but the newest `n_step`, whose outcome is not complete."""
         return max(0, min(self.written, self.steps) - n_step)

@@ -1,12 +1,12 @@
-"""Classical solvers. `SOLVERS[system][method](system, state, rng=None)` returns a decision."""
+"""Classical and learned solvers. `SOLVERS[system][method](system, state, rng=None)` returns a decision."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from . import association
+from . import association, association_learned
 
 SOLVERS: Mapping[str, Mapping[str, Any]] = {
-    "association": association.SOLVERS,
+    "association": {**association.SOLVERS, **association_learned.SOLVERS},
 }
 
 DEFAULTS: Mapping[str, tuple[str, ...]] = {

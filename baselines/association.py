@@ -32,6 +32,10 @@ class Solver(Protocol):
 OneTwin = Callable[[AssociationSystem, State, Problem, np.random.Generator], tuple[Integers, Integers]]
 
 
+UNGUIDED = np.empty(0)
+"""The greedy's guide that adds nothing to the cost."""
+
+
 def received_powers(power: np.ndarray, gain: np.ndarray) -> np.ndarray:
     """Return transmit power times gain as the compiled code wants it."""
     return np.ascontiguousarray(power * gain, np.float64)
@@ -109,7 +113,7 @@ def empty_decision(problem: Problem) -> tuple[Integers, Integers]:
 def greedy_in_order(problem: Problem, order: Integers, allowed: np.ndarray) -> tuple[Integers, Integers]:
     """Run the compiled greedy over the active clients of `order`."""
     server, channel = empty_decision(problem)
-    kernel.greedy(problem, order[problem.active[order]], allowed, server, channel)
+    kernel.greedy(problem, order[problem.active[order]], allowed, UNGUIDED, server, channel)
     return server, channel
 
 
@@ -241,7 +245,7 @@ def randomised_greedy(orders: int, swap: bool) -> Solver:
         strength = np.log(np.max(state.mean_gain[active], axis=-1))
         noisy = strength + rng.standard_normal((orders, active.size))
         server, channel = empty_decision(problem)
-        kernel.best_greedy(problem, active[np.argsort(noisy, axis=-1)], server, channel)
+        kernel.best_greedy(problem, active[np.argsort(noisy, axis=-1)], UNGUIDED, server, channel)
         if swap:
             kernel.swap_matching(problem, server, channel, False)
         return server, channel

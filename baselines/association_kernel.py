@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Singles = NDArray[np.float32]
 
 IMPROVEMENT = 1e-9
 """A change counts as better if the cost falls by more than this share: rounding can not make a search cycle."""
@@ -64,17 +65,33 @@ def refresh(problem: Problem, server: Integers, channel: Integers, k: int, up: F
 
 
 @njit(cache=True)
-def total(problem: Problem, server: Integers, up: Floats, down: Floats, load: Floats) -> float:
-    """System cost (19a) of the clients that have a server, from their link delays; `load` (M,) is scratch space."""
+def time_and_energy(
+    problem: Problem, server: Integers, up: Floats, down: Floats, load: Floats
+) -> tuple[float, int, float, float]:
+    """Times and energy of the clients that have a server, from their link delays; `load` (M,) is scratch space.
+
+    Returns:
+        Round time (17), the client that sets it (-1: nobody), the sum of the clients' times, and their energy (18).
+    """
     load[:] = 0.0
     for n in range(server.size):
         if server[n] >= 0:
             load[server[n]] += problem.edge_delay[n, server[n]]
-    slowest, energy = 0.0, 0.0
+    slowest, worst, times, energy = 0.0, -1, 0.0, 0.0
     for n in range(server.size):
         if server[n] >= 0:
-            slowest = max(slowest, problem.local_delay[n] + up[n] + load[server[n]] + down[n])
+            time = problem.local_delay[n] + up[n] + load[server[n]] + down[n]
+            times += time
+            if time > slowest:
+                slowest, worst = time, n
             energy += problem.local_energy[n] + problem.client_power[n] * up[n]
+    return slowest, worst, times, energy
+
+
+@njit(cache=True)
+def total(problem: Problem, server: Integers, up: Floats, down: Floats, load: Floats) -> float:
+    """System cost (19a) of the clients that have a server, from their link delays; `load` (M,) is scratch space."""
+    slowest, _, _, energy = time_and_energy(problem, server, up, down, load)
     return problem.time_weight * slowest + problem.energy_weight * energy
 
 
@@ -160,29 +177,347 @@ def swap_matching(problem: Problem, server: Integers, channel: Integers, best_im
 
 
 @njit(cache=True)
-def greedy(problem: Problem, order: Integers, allowed: NDArray[np.bool_], server: Integers, channel: Integers) -> None:
-    """Give each client of `order` the vacant pair, of those `allowed` (N, M), that makes the round so far cheapest."""
+def greedy(
+    problem: Problem,
+    order: Integers,
+    allowed: NDArray[np.bool_],
+    guide: Floats,
+    server: Integers,
+    channel: Integers,
+) -> None:
+    """Give each client of `order` the best vacant pair of those `allowed` (N, M); writes the decision.
+
+    Best is the pair that makes the round so far cheapest; with a `guide` of `GUIDES` weights, the pair of the lowest
+    log cost plus guided terms.
+    """
     clients, servers, channels = problem.uplink_power.shape
     server[:], channel[:] = -1, -1
     up, down, load = np.zeros(clients), np.zeros(clients), np.empty(servers)
     kept_up, kept_down = np.empty(clients), np.empty(clients)
-    taken = np.zeros((servers, channels), np.bool_)
-    for n in order:
+    holder = np.full((servers, channels), -1)
+    waiting = np.zeros(clients, np.bool_)
+    waiting[order] = True
+    terms = np.zeros((servers, channels))
+    for turn in range(order.size):
+        n = order[turn]
+        waiting[n] = False
+        if guide.size:
+            guided_terms(problem, n, holder, waiting, guide, terms)
         best, best_m, best_k = np.inf, -1, -1
         kept_up[:], kept_down[:] = up, down
         for pair in range(servers * channels):
             m, k = pair // channels, pair % channels
-            if taken[m, k] or not allowed[n, m]:
+            if holder[m, k] >= 0 or not allowed[n, m]:
                 continue
             server[n], channel[n] = m, k
             refresh(problem, server, channel, k, up, down)
-            trial = total(problem, server, up, down, load)
+            if guide.size:
+                slowest, _, times, energy = time_and_energy(problem, server, up, down, load)
+                cost = problem.time_weight * (slowest + guide[0] * times) + problem.energy_weight * energy
+                trial = math.log(cost) + guide[1] * math.log(up[n] + down[n]) + terms[m, k]
+            else:
+                trial = total(problem, server, up, down, load)
             if trial < best:
                 best, best_m, best_k = trial, m, k
             up[:], down[:] = kept_up, kept_down
         server[n], channel[n] = best_m, best_k
-        taken[best_m, best_k] = True
+        holder[best_m, best_k] = n
         refresh(problem, server, channel, best_k, up, down)
+
+
+GUIDES = 8
+"""Weights of a guide: sum of times; own link time; clients on the channel; then, scaled by the share of clients still
+to come: clients on the channel, clients of the server, the strongest waiting client on the pair, own power heard by
+the other servers, own power."""
+
+
+ORDER_FEATURES = 6
+
+
+@njit(cache=True)
+def order_features(problem: Problem, mean_gain: Floats, clients: Integers) -> Floats:
+    """What a learned order sees of `clients` (n,): (n, `ORDER_FEATURES`), each of mean 0 and deviation 1 over them.
+
+    Log of the best and of the second best mean gain; log of the best, of the mean and of the fourth best power on a
+    pair; how many of the clients have the same best server.
+    """
+    _, servers, channels = problem.uplink_power.shape
+    features = np.zeros((clients.size, ORDER_FEATURES))
+    nearest = np.empty(clients.size, np.int64)
+    for row in range(clients.size):
+        n = clients[row]
+        nearest[row] = np.argmax(mean_gain[n])
+        means = np.sort(np.log(mean_gain[n]))
+        powers = np.sort(np.log(problem.uplink_power[n]).ravel())
+        features[row, 0], features[row, 1] = means[-1], means[max(servers - 2, 0)]
+        features[row, 2], features[row, 3] = powers[-1], powers.mean()
+        features[row, 4] = powers[max(servers * channels - 4, 0)]
+    for row in range(clients.size):
+        features[row, 5] = (nearest == nearest[row]).sum()
+    for f in range(ORDER_FEATURES):
+        column = features[:, f]
+        features[:, f] = (column - column.mean()) / (column.std() + 1e-9)
+    return features
+
+
+@njit(cache=True)
+def guided_terms(
+    problem: Problem, n: int, holder: Integers, waiting: NDArray[np.bool_], guide: Floats, terms: Floats
+) -> None:
+    """Write to `terms` (M, K) what a guide adds for client n on each pair beyond the round's cost so far."""
+    clients, servers, channels = problem.uplink_power.shape
+    left = waiting.sum() / clients
+    on_channel, on_server = (holder >= 0).sum(axis=0), (holder >= 0).sum(axis=1)
+    for k in range(channels):
+        everywhere = 0.0
+        for m in range(servers):
+            everywhere += math.log(problem.uplink_power[n, m, k])
+        for m in range(servers):
+            strongest = 0.0
+            for other in range(clients):
+                if waiting[other]:
+                    strongest = max(strongest, problem.uplink_power[other, m, k])
+            own = math.log(problem.uplink_power[n, m, k])
+            wanted = math.log(strongest) if strongest > 0.0 else own
+            others = (everywhere - own) / max(servers - 1, 1)
+            to_come = (
+                guide[3] * on_channel[k]
+                + guide[4] * on_server[m]
+                + guide[5] * wanted
+                + guide[6] * (others - own)
+                + guide[7] * own
+            )
+            terms[m, k] = guide[2] * on_channel[k] + left * to_come
+
+
+@njit(cache=True)
+def repair(problem: Problem, server: Integers, channel: Integers, changes: int) -> int:
+    """Let the slowest client move or swap, the best of its changes, while the cost falls; returns the changes made."""
+    clients, servers, channels = problem.uplink_power.shape
+    up, down, load = np.zeros(clients), np.zeros(clients), np.empty(servers)
+    kept_up, kept_down = np.empty(clients), np.empty(clients)
+    holder = holders(problem, server, channel, up, down)
+    for made in range(changes):
+        _, n, _, _ = time_and_energy(problem, server, up, down, load)
+        if n < 0:
+            return made
+        best, best_m, best_k = total(problem, server, up, down, load) * (1.0 - IMPROVEMENT), -1, -1
+        kept_up[:], kept_down[:] = up, down
+        old_m = server[n]
+        for pair in range(servers * channels):
+            m, k = pair // channels, pair % channels
+            if holder[m, k] == n:
+                continue
+            old_k = exchange(server, channel, holder, n, m, k)
+            trial = changed_cost(problem, server, channel, old_k, k, up, down, load)
+            if trial < best:
+                best, best_m, best_k = trial, m, k
+            exchange(server, channel, holder, n, old_m, old_k)
+            up[:], down[:] = kept_up, kept_down
+        if best_m < 0:
+            return made
+        old_k = exchange(server, channel, holder, n, best_m, best_k)
+        changed_cost(problem, server, channel, old_k, best_k, up, down, load)
+    return changes
+
+
+class PairWeights(NamedTuple):
+    """A trained `PairNetwork` as the compiled code reads it (contiguous float32), advantages only."""
+
+    low: Singles
+    """Lowest raw value of each field, where its scale is logarithmic."""
+    offset: Singles
+    factor: Singles
+    """Fields become (x - offset) factor, or that of log x, clipped to [0, 1]."""
+    first: Singles
+    """(hidden, fields), standardisation included."""
+    first_bias: Singles
+    own: Singles
+    on_channel: Singles
+    on_server: Singles
+    everywhere: Singles
+    """The second layer's parts (mixed, hidden)."""
+    mix_bias: Singles
+    head: Singles
+    """(last, mixed), of size 0 where there is none."""
+    head_bias: Singles
+    advantage: Singles
+    """(last,)."""
+
+
+@njit(cache=True, fastmath=True)
+def log_in_place(values: Singles, bits: NDArray[np.int32]) -> None:
+    """Natural logarithm of positive normal float32 `values` (n,), which `bits` views; to 1e-6, many at once.
+
+    x = 2^e f with f in [sqrt(1/2), sqrt(2)); log f = 2 artanh(t), t = (f - 1) / (f + 1), by its series.
+    """
+    for i in range(values.size):
+        exponent = (bits[i] - np.int32(0x3F3504F3)) >> np.int32(23)
+        bits[i] = bits[i] - (exponent << np.int32(23))
+        t = (values[i] - np.float32(1.0)) / (values[i] + np.float32(1.0))
+        square = t * t
+        series = np.float32(1.0 / 9.0)
+        series = series * square + np.float32(1.0 / 7.0)
+        series = series * square + np.float32(0.2)
+        series = series * square + np.float32(1.0 / 3.0)
+        series = series * square + np.float32(1.0)
+        values[i] = np.float32(2.0) * t * series + np.float32(exponent) * np.float32(math.log(2.0))
+
+
+@njit(cache=True, fastmath=True)
+def scale_field(values: Singles, weights: PairWeights, field: int) -> None:
+    """Bring a field's values, logarithms where its scale is logarithmic, to [0, 1] in place."""
+    offset, factor = weights.offset[field], weights.factor[field]
+    for i in range(values.size):
+        values[i] = min(max((values[i] - offset) * factor, np.float32(0.0)), np.float32(1.0))
+
+
+@njit(cache=True, error_model="numpy")
+def pair_fields(
+    problem: Problem, own_gain: Floats, n: int, taken: Singles, heard: Floats, worst: float, weights: PairWeights,
+    fields: Singles,
+) -> None:  # fmt: skip
+    """Write what client n sees of each pair to `fields` (9, M K): `AssociationSystem.observe`, sequential.
+
+    `own_gain` (M,) is its mean gain, `taken` (M, K) is 1 where a pair is taken, `heard` (M, K) the power in W that
+    every server hears on every channel, `worst` the worst client time so far.
+    """
+    _, servers, channels = problem.uplink_power.shape
+    noise, low = problem.noise, weights.low
+    up_signal, down_signal = problem.uplink_power[n], problem.downlink_power[n]
+    on_channel, disturbance = np.zeros(channels, np.float32), np.zeros(channels)
+    for m in range(servers):
+        for k in range(channels):
+            on_channel[k] += taken[m, k]
+            disturbance[k] += taken[m, k] * down_signal[m, k]
+    for m in range(servers):
+        on_server = np.float32(0.0)
+        for k in range(channels):
+            on_server += taken[m, k]
+        first, gain = m * channels, max(np.float32(own_gain[m]), low[0])
+        to_gain = 1.0 / problem.client_power[n]
+        for k in range(channels):
+            pair = first + k
+            fields[0, pair] = gain
+            fields[1, pair] = max(np.float32(up_signal[m, k] * to_gain), low[1])
+            fields[2, pair] = taken[m, k]
+            fields[3, pair] = on_channel[k]
+            fields[4, pair] = on_server
+            fields[5, pair] = np.float32(up_signal[m, k] / (noise + heard[m, k]))
+            fields[6, pair] = np.float32(down_signal[m, k] / (noise + disturbance[k]))
+            fields[7, pair] = max(np.float32(heard[m, k]), low[7])
+            fields[8, pair] = max(np.float32(worst), low[8])
+    delays(problem, n, fields, weights)
+    bits = fields.view(np.int32)
+    for field in (0, 1, 5, 6, 7, 8):
+        log_in_place(fields[field], bits[field])
+    for field in range(9):
+        scale_field(fields[field], weights, field)
+
+
+@njit(cache=True)
+def delays(problem: Problem, n: int, fields: Singles, weights: PairWeights) -> None:
+    """Turn the SINR in `fields` 5 and 6 into up- and downlink delays of client n; log1p keeps small ones exact."""
+    for field, load in ((5, problem.uplink_bits[n]), (6, problem.downlink_bits[n])):
+        sinr = fields[field].copy()
+        grown = sinr + np.float32(1.0)
+        logs = grown.copy()
+        log_in_place(logs, logs.view(np.int32))
+        scale = np.float32(load / problem.rate)
+        for i in range(sinr.size):
+            rounded = grown[i] - np.float32(1.0)
+            exact = logs[i] * (sinr[i] / rounded) if rounded > np.float32(0.0) else sinr[i]
+            fields[field, i] = max(scale / exact, weights.low[field])
+
+
+@njit(cache=True, fastmath=True)
+def pair_advantages(fields: Singles, servers: int, channels: int, weights: PairWeights) -> Singles:
+    """Advantages (M K,) of `PairNetwork` for the fields (fields, M K) of one client."""
+    first = np.dot(weights.first, fields)
+    hidden = first.shape[0]
+    by_channel = np.zeros((hidden, channels), np.float32)
+    by_server = np.zeros((hidden, servers), np.float32)
+    for h in range(hidden):
+        bias = weights.first_bias[h]
+        for m in range(servers):
+            row, total_row = first[h, m * channels : (m + 1) * channels], np.float32(0.0)
+            for k in range(channels):
+                row[k] = max(row[k] + bias, np.float32(0.0))
+                by_channel[h, k] += row[k]
+                total_row += row[k]
+            by_server[h, m] = total_row / np.float32(channels)
+    every = by_server.sum(axis=1) / np.float32(servers)
+    by_channel /= np.float32(servers)
+    mixed = np.dot(weights.own, first)
+    channel_part = np.dot(weights.on_channel, by_channel)
+    server_part = np.dot(weights.on_server, by_server)
+    common = np.dot(weights.everywhere, every) + weights.mix_bias
+    for h in range(mixed.shape[0]):
+        for m in range(servers):
+            row, shared = mixed[h, m * channels : (m + 1) * channels], server_part[h, m] + common[h]
+            for k in range(channels):
+                row[k] = max(row[k] + channel_part[h, k] + shared, np.float32(0.0))
+    if weights.head.size:
+        mixed = np.dot(weights.head, mixed)
+        for h in range(mixed.shape[0]):
+            for pair in range(mixed.shape[1]):
+                mixed[h, pair] = max(mixed[h, pair] + weights.head_bias[h], np.float32(0.0))
+    advantages: Singles = np.dot(weights.advantage, mixed)
+    return advantages
+
+
+@njit(cache=True)
+def learned(
+    problem: Problem,
+    mean_gain: Floats,
+    order: Integers,
+    weights: PairWeights,
+    noise: Singles,
+    server: Integers,
+    channel: Integers,
+) -> None:
+    """Give each client of `order` the vacant pair of the highest advantage plus `noise` (N, M K)."""
+    clients, servers, channels = problem.uplink_power.shape
+    server[:], channel[:] = -1, -1
+    up, down, load = np.zeros(clients), np.zeros(clients), np.empty(servers)
+    taken, heard = np.zeros((servers, channels), np.float32), np.zeros((servers, channels))
+    fields = np.empty((weights.low.size, servers * channels), np.float32)
+    worst = 0.0
+    for n in order:
+        pair_fields(problem, mean_gain[n], n, taken, heard, worst, weights, fields)
+        advantages = pair_advantages(fields, servers, channels, weights)
+        best, best_m, best_k = -np.inf, -1, -1
+        for pair in range(servers * channels):
+            m, k = pair // channels, pair % channels
+            value = advantages[pair] + noise[n, pair]
+            if taken[m, k] == 0.0 and value > best:
+                best, best_m, best_k = value, m, k
+        server[n], channel[n], taken[best_m, best_k] = best_m, best_k, 1.0
+        for m in range(servers):
+            heard[m, best_k] += problem.uplink_power[n, m, best_k]
+        refresh(problem, server, channel, best_k, up, down)
+        worst, _, _, _ = time_and_energy(problem, server, up, down, load)
+
+
+@njit(cache=True)
+def best_learned(
+    problem: Problem,
+    mean_gain: Floats,
+    order: Integers,
+    weights: PairWeights,
+    noises: Singles,
+    server: Integers,
+    channel: Integers,
+) -> None:
+    """Make a schedule for every noise of `noises` (n, N, M K) and keep the cheapest."""
+    trial_server, trial_channel = np.empty_like(server), np.empty_like(channel)
+    best = np.inf
+    for row in range(noises.shape[0]):
+        learned(problem, mean_gain, order, weights, noises[row], trial_server, trial_channel)
+        cost = round_cost(problem, trial_server, trial_channel)
+        if cost < best:
+            best = cost
+            server[:], channel[:] = trial_server, trial_channel
 
 
 @njit(cache=True)
@@ -241,13 +576,13 @@ def iterative_greedy(problem: Problem, server: Integers, channel: Integers) -> N
 
 
 @njit(cache=True)
-def best_greedy(problem: Problem, orders: Integers, server: Integers, channel: Integers) -> None:
-    """Run the greedy in every order of `orders` (n, N) and keep the cheapest decision."""
+def best_greedy(problem: Problem, orders: Integers, guide: Floats, server: Integers, channel: Integers) -> None:
+    """Run the greedy, guided or not, in every order of `orders` (n, N) and keep the cheapest decision."""
     allowed = np.ones(problem.edge_delay.shape, np.bool_)
     trial_server, trial_channel = np.empty_like(server), np.empty_like(channel)
     best = np.inf
     for row in range(orders.shape[0]):
-        greedy(problem, orders[row], allowed, trial_server, trial_channel)
+        greedy(problem, orders[row], allowed, guide, trial_server, trial_channel)
         cost = round_cost(problem, trial_server, trial_channel)
         if cost < best:
             best = cost

@@ -445,8 +445,13 @@ class AssociationSystem(System):
 
     @functools.cached_property
     def layout(self) -> Array:
-        """Positions `(N, 2)` in m of the fixed layout."""
-        return self.draw(randomness.generator(self.params.layout_seed, 0, 0)).position
+        """Positions `(N, 2)` in m of the fixed layout, the same for either floating type."""
+        rng = randomness.generator(self.params.layout_seed, 0, 0)
+        return self._in_double_precision.draw(rng).position
+
+    @functools.cached_property
+    def _in_double_precision(self) -> "AssociationSystem":
+        return AssociationSystem(dataclasses.replace(self.params, dtype="float64"))
 
     def check_draw(self, draw: Draw) -> None:
         """Raise `ValueError` for a draw of another shape, with NaN, or with fading or budgets that are not positive."""
@@ -778,7 +783,7 @@ class AssociationSystem(System):
         for preset, stored in REFERENCE_COST.items():
             if cost_parameters(self.params) == cost_parameters(AssociationParams.create(self.presets[preset])):
                 return stored
-        return self.lowest_random_cost()
+        return self._in_double_precision.lowest_random_cost()
 
     def lowest_random_cost(self) -> float:
         """Compute the lowest system cost of the batch that `reference_cost` describes."""

@@ -51,12 +51,12 @@ class Normaliser:
         """Lay out bounds and scales, one column per number."""
         columns = [field for field in fields for _ in range(field.size)]
         self.size = len(columns)
-        self._low = np.array([field.low for field in columns])
-        self._log = np.array([field.scale == "log" for field in columns])
-        self._any_log = bool(self._log.any())
-        self._offset = np.array([math.log(f.low) if f.scale == "log" else f.low for f in columns])
+        self.low = np.array([field.low for field in columns])
+        self.logarithmic = np.array([field.scale == "log" for field in columns])
+        self._any_log = bool(self.logarithmic.any())
+        self.offset = np.array([math.log(f.low) if f.scale == "log" else f.low for f in columns])
         ends = np.array([math.log(f.high) if f.scale == "log" else f.high for f in columns])
-        self._factor = 1.0 / (ends - self._offset)
+        self.factor = 1.0 / (ends - self.offset)
         self._cache: dict[tuple[Any, Any], tuple[Array, ...]] = {}
 
     def __call__(self, raw: Array) -> Array:
@@ -64,9 +64,9 @@ class Normaliser:
         xp = namespace(raw)
         key = (raw.device, raw.dtype)
         if key not in self._cache:
-            floats = [like(a, raw) for a in (self._low, self._offset, self._factor)]
+            floats = [like(a, raw) for a in (self.low, self.offset, self.factor)]
             ends = [xp.asarray(end, dtype=xp.float32, device=raw.device) for end in (0.0, 1.0)]
-            self._cache[key] = (*floats, *ends, xp.asarray(self._log, device=raw.device))
+            self._cache[key] = (*floats, *ends, xp.asarray(self.logarithmic, device=raw.device))
         low, offset, factor, zero, one, logarithmic = self._cache[key]
         value = raw
         if self._any_log:

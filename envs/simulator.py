@@ -254,8 +254,8 @@ class Simulator:
 
     def load_state_dict(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was called, in a simulator built alike."""
-        self.reset(np.asarray(arrays["seeds"]).tolist())
-        self._episode, self._cycle = (np.array(arrays[name]) for name in ("episode", "cycle"))
+        self.reset(to_numpy(arrays["seeds"]).tolist())
+        self._episode, self._cycle = (to_numpy(arrays[name]).copy() for name in ("episode", "cycle"))
         self._steps, self._resets = values["steps"], values["resets"]
         for label in ("state", "partial"):
             tree = getattr(self, label)
@@ -266,7 +266,7 @@ class Simulator:
         for name in ("turn", "order", "_asked", "_over"):
             array = arrays.get(name)
             if array is not None:
-                array = np.asarray(array) if self.device is None else torch.as_tensor(array, device=self.device)
+                array = to_numpy(array) if self.device is None else torch.as_tensor(array, device=self.device)
             setattr(self, name, array)
         if self._batch_rng is not None:
             state = arrays["generator"] if "generator" in arrays else values["generator"]

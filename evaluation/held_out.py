@@ -1,12 +1,13 @@
 """How good an agent is on twins that it never learned from, as a ratio to a reference on the same twins."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..baselines import SOLVERS
 from ..envs.randomness import generator
-from ..envs.simulator import Simulator
+from ..envs.simulator import Outcome, Simulator
 from ..envs.system import System
 from ..twin.arrays import Array
 
@@ -36,20 +37,29 @@ class HeldOut:
             self._reference.append(np.log(outcome.cost.system_cost))
 
     def __call__(self, agent: Actor) -> dict[str, float]:
-        """Return geometric mean and median of the cost ratio over twins and rounds, and its shares above 2 and 10."""
+        """Score an agent: geometric mean and median of the cost ratio over twins and rounds, shares above 2 and 10."""
         simulator = self._simulator
-        simulator.reset(SEED)
-        logs = []
-        for reference in self._reference:
+
+        def play() -> Outcome:
             outcome = None
             while outcome is None:
                 action = agent.act(simulator.visible(), simulator.legal())
                 outcome = simulator.take_turn(action) if simulator.system.turns else simulator.step(action)
-            logs.append(np.log(outcome.cost.system_cost) - reference)
-        ratio = np.exp(np.concatenate(logs))
+            return outcome
+
+        return self._score(play)
+
+    def learned(self, learner: Any) -> dict[str, float]:
+        """Score a learner of whole rounds, which gives a baseline as its `solver()`."""
+        simulator, rng, solve = self._simulator, generator(SEED, 0, 0, 2), learner.solver()
+        return self._score(lambda: simulator.play(solve(simulator.system, simulator.state, rng)))
+
+    def _score(self, play: Callable[[], Outcome]) -> dict[str, float]:
+        self._simulator.reset(SEED)
+        logs = np.concatenate([np.log(play().cost.system_cost) - reference for reference in self._reference])
         return {
-            "ratio": float(np.exp(np.mean(np.log(ratio)))),
-            "ratio_median": float(np.median(ratio)),
-            "above_2": float(np.mean(ratio > 2.0)),
-            "above_10": float(np.mean(ratio > 10.0)),
+            "ratio": float(np.exp(np.mean(logs))),
+            "ratio_median": float(np.exp(np.median(logs))),
+            "above_2": float(np.mean(logs > np.log(2.0))),
+            "above_10": float(np.mean(logs > np.log(10.0))),
         }

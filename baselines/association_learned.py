@@ -1,0 +1,198 @@
+"""Learned schedulers of the association system, compiled: trained weights decide, the twin scores, searches repair.
+
+The weights are those that the package ships (`agents/pretrained`), or any file that `fedtwin-train` wrote.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..agents.weights import find_weights
+from ..envs.association import AssociationParams, AssociationSystem, State, observation_fields
+from ..envs.fields import Normaliser
+from ..storage.checkpoint import read_checkpoint
+from . import association_kernel as kernel
+from .association import OneTwin, Solver, empty_decision, solver, weakest_first
+from .association_kernel import Floats, Integers, PairWeights, Problem
+
+REPAIRS = 6
+"""Changes of the slowest client after a learned schedule."""
+
+TEMPERATURE = 0.003
+"""Scale of the Gumbel noise on advantages from which several schedules are sampled."""
+
+SEQUENTIAL = {16: "association-sequential", 64: "association-sequential-large"}
+"""Shipped agents by the number of clients they were trained with."""
+
+GREEDY = {16: "association-greedy", 64: "association-greedy-large"}
+"""Shipped guides of the greedy, likewise."""
+
+
+class Guide(NamedTuple):
+    """A learned greedy: the order of its clients and the weights of its criterion."""
+
+    order: Floats
+    """(ORDER_FEATURES,); the client of the lowest score chooses first."""
+    guide: Floats
+    """(GUIDES,)."""
+
+
+def nearest_size(shipped: dict[int, str], clients: int) -> str:
+    """Return the name for the size nearest to `clients`, as a ratio."""
+    return shipped[min(shipped, key=lambda size: abs(np.log(size / clients)))]
+
+
+def pair_weights(path: Path, params: AssociationParams) -> PairWeights:
+    """Read the weights of a sequential agent for a system with `params`.
+
+    Raises:
+        ValueError: the file holds another agent, or one that sees something else.
+    """
+    return _pair_weights(path, path.stat().st_mtime_ns, params)
+
+
+@functools.lru_cache(maxsize=32)
+def _pair_weights(path: Path, changed: int, params: AssociationParams) -> PairWeights:
+    tensors, values = read_checkpoint(path)
+    fields = observation_fields(params, "sequential")
+    if values.get("agent") != "d3qn" or values["settings"]["network"] != "pairs":
+        raise ValueError(f"{path} holds no sequential d3qn agent")
+    if len(tensors["mean"]) != len(fields):
+        raise ValueError(f"{path} reads {len(tensors['mean'])} fields per pair, the system shows {len(fields)}")
+    normaliser = Normaliser(fields)
+    each = slice(None, None, params.num_servers * params.num_channels)
+    array = {name: tensor.numpy().astype(np.float64) for name, tensor in tensors.items()}
+    first = array["pair.weight"][0].T / array["deviation"]
+    parts = {
+        "low": normaliser.low[each],
+        "offset": normaliser.offset[each],
+        "factor": normaliser.factor[each],
+        "first": first,
+        "first_bias": array["pair.bias"][0, 0] - first @ array["mean"],
+        "mix_bias": array["mix.bias"][0, 0],
+        "head": np.empty((0, 0)),
+        "head_bias": np.empty(0),
+        "advantage": array["advantage.weight"][0, :, 0],
+    }
+    if "advantage_hidden.weight" in array:
+        parts |= {"head": array["advantage_hidden.weight"][0].T, "head_bias": array["advantage_hidden.bias"][0, 0]}
+    names = ("own", "on_channel", "on_server", "everywhere")
+    parts |= dict(zip(names, np.split(array["mix.weight"][0].T, 4, axis=1), strict=True))
+    return PairWeights(**{name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()})
+
+
+def read_guide(path: Path) -> Guide:
+    """Read a learned greedy.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    return _read_guide(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _read_guide(path: Path, changed: int) -> Guide:
+    tensors, values = read_checkpoint(path)
+    if values.get("agent") != "greedy":
+        raise ValueError(f"{path} holds {values.get('agent', 'no agent')}, not a learned greedy")
+    return Guide(tensors["order"].numpy(), tensors["guide"].numpy())
+
+
+Improve = Callable[[Problem, Integers, Integers], object]
+Pair = tuple[Integers, Integers]
+
+
+def mend(problem: Problem, server: Integers, channel: Integers) -> None:
+    """Repair a schedule: the slowest client moves or swaps, at most `REPAIRS` times."""
+    kernel.repair(problem, server, channel, REPAIRS)
+
+
+def swap(problem: Problem, server: Integers, channel: Integers) -> None:
+    """Improve a schedule by swap matching."""
+    kernel.swap_matching(problem, server, channel, False)
+
+
+def leave(problem: Problem, server: Integers, channel: Integers) -> None:
+    """Leave a schedule as it is."""
+
+
+def sequential(samples: int, improve: Improve, weights: str | Path | None = None) -> OneTwin:
+    """Build the sequential D3QN: the best of several schedules sampled from its advantages, the first one greedy."""
+
+    def decide(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
+        name = nearest_size(SEQUENTIAL, system.params.num_clients) if weights is None else weights
+        network = pair_weights(find_weights(name), system.params)
+        order = weakest_first(state)
+        noise = np.zeros((samples, order.size, system.num_actions), np.float32)
+        if samples > 1:
+            noise[1:] = TEMPERATURE * rng.gumbel(size=noise[1:].shape)
+        server, channel = empty_decision(problem)
+        mean_gain = np.ascontiguousarray(state.mean_gain, np.float64)
+        kernel.best_learned(problem, mean_gain, order[problem.active[order]], network, noise, server, channel)
+        improve(problem, server, channel)
+        return server, channel
+
+    return decide
+
+
+def schedule(problem: Problem, mean_gain: Floats, learned: Guide, noise: Floats) -> Pair:
+    """Return the cheapest schedule of the learned greedy with `noise` (orders, active clients) added to its scores."""
+    active = np.flatnonzero(problem.active)
+    score = kernel.order_features(problem, np.ascontiguousarray(mean_gain, np.float64), active) @ learned.order
+    server, channel = empty_decision(problem)
+    kernel.best_greedy(problem, active[np.argsort(score + noise, axis=-1)], learned.guide, server, channel)
+    return server, channel
+
+
+def guided_greedy(orders: int, improve: Improve, weights: str | Path | Guide | None = None) -> OneTwin:
+    """Build the learned greedy: the best of several guided greedies in perturbed learned order, the first one not."""
+
+    def decide(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
+        learned = weights
+        if not isinstance(learned, Guide):
+            learned = read_guide(find_weights(learned or nearest_size(GREEDY, system.params.num_clients)))
+        noise = rng.standard_normal((orders, int(problem.active.sum())))
+        noise[0] = 0.0
+        server, channel = schedule(problem, state.mean_gain, learned, noise)
+        improve(problem, server, channel)
+        return server, channel
+
+    return decide
+
+
+def documented(decide: OneTwin, text: str) -> Solver:
+    """Turn a learned scheduler into a solver with its one-line description."""
+    decide.__doc__ = text
+    return solver(decide)
+
+
+SOLVERS: dict[str, Solver] = {
+    "d3qn": documented(
+        sequential(1, mend), f"Sequential D3QN, shipped weights; slowest client mended, up to {REPAIRS} times."
+    ),
+    "d3qn_raw": documented(sequential(1, leave), "Sequential D3QN, shipped weights, as it decides."),
+    "d3qn_swap": documented(sequential(1, swap), "Sequential D3QN, then swap matching."),
+    **{
+        f"d3qn_{n}": documented(
+            sequential(n, leave), f"Sequential D3QN: the best of {n} schedules sampled from its values."
+        )
+        for n in (8, 16)
+    },
+    **{
+        f"d3qn_{n}_swap": documented(
+            sequential(n, swap), f"Sequential D3QN: the best of {n} sampled schedules, then swap matching."
+        )
+        for n in (8, 16)
+    },
+    "learned_greedy": documented(guided_greedy(1, leave), "Learned greedy: learned order, learned criterion."),
+    **{
+        f"learned_greedy_{n}_swap": documented(
+            guided_greedy(n, swap), f"Learned greedy: the best of {n} perturbed learned orders, then swap matching."
+        )
+        for n in (8, 16)
+    },
+    "d3qn_best": documented(guided_greedy(8, swap), "The best learned method: `learned_greedy_8_swap`."),
+}

@@ -161,7 +161,7 @@ def train_sb3(job: Job, algorithm: str, advanced: Any) -> Path:
     log = Log(folder, model.num_timesteps)
 
     def scored(transitions: int) -> None:
-        facts = {"transitions": transitions, **held_out(sb3.SB3Agent(model, system.turns))}
+        facts = {"transitions": transitions, **held_out(sb3.SB3Agent(model))}
         log.add(facts)
         advanced(facts)
 

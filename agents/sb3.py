@@ -22,9 +22,9 @@ JOINT = ("a2c", "ppo")
 class SB3Agent:
     """A Stable-Baselines3 model that acts as this package's agents do."""
 
-    def __init__(self, model: BaseAlgorithm, turns: bool) -> None:
-        """Wrap `model`; `turns`: whether one agent acts at a time."""
-        self.model, self._turns = model, turns
+    def __init__(self, model: BaseAlgorithm) -> None:
+        """Wrap `model`."""
+        self.model = model
 
     def act(self, observation: Any, mask: Any = None) -> np.ndarray:
         """Return the model's actions; it knows no masks, the environment projects what is illegal."""

@@ -24,7 +24,7 @@ from fedtwin.storage.checkpoint import read_checkpoint, write_checkpoint
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-SMALL = {"num_clients": 4, "num_channels": 3, "num_servers": 2, "max_cycles": 3}
+SMALL: dict[str, Any] = {"num_clients": 4, "num_channels": 3, "num_servers": 2, "max_cycles": 3}
 FAST = {"replay": 2048, "batch": 16, "learn_after": 64, "target_every": 3}
 
 
@@ -33,7 +33,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def agent_for(env: Any, **settings: Any) -> D3QN:
-    return D3QN.for_env(env, D3QNSettings(**{**FAST, **settings}))
+    return D3QN.for_env(env, D3QNSettings.create({**FAST, **settings}))
 
 
 def sequential_env(copies: int = 8, **options: Any) -> Any:
@@ -299,7 +299,7 @@ def test_known_values_are_learned(settings: dict[str, Any]) -> None:
     env = Chain(16)
     options = {"network": "independent", "hidden": (64,), "discount": gamma, "reward_scale": 1.0, "replay": 8192}
     schedule = {"exploration_start": 1.0, "exploration_end": 1.0, "learn_after": 256, "learning_rate": 3e-3}
-    agent = D3QN.for_env(env, D3QNSettings(**{**FAST, "batch": 128, **options, **schedule, **settings}))
+    agent = D3QN.for_env(env, D3QNSettings.create({**FAST, "batch": 128, **options, **schedule, **settings}))
     agent.train(env, 60_000)
     with torch.no_grad():
         learned = agent.values(torch.eye(5)[:, None])[:, 0]
@@ -483,7 +483,7 @@ def test_bad_files_and_shapes_are_named(tmp_path: Path) -> None:
 
 def test_a_resumed_environment_that_can_not_be_stored_is_named(tmp_path: Path) -> None:
     env = Chain(4)
-    agent = D3QN.for_env(env, D3QNSettings(**{**FAST, "network": "independent", "hidden": (8,)}))
+    agent = D3QN.for_env(env, D3QNSettings.create({**FAST, "network": "independent", "hidden": (8,)}))
     with pytest.raises(ValueError, match=r"Chain has no state_dict\(\)"):
         agent.train(env, 200, folder=tmp_path)
 

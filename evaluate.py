@@ -17,6 +17,7 @@ from fedtwin.evaluation.report import format_ratio, write_report
 from fedtwin.evaluation.runner import run
 from fedtwin.evaluation.statistics import summarise
 from fedtwin.evaluation.store import Store
+from fedtwin.evaluation.sweep import sweep_plans, write_sweep
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -62,12 +63,22 @@ def print_table(console: Console, store: Store, plan: Plan) -> None:
     """Print the ratios and times."""
     table = Table(title=f"{plan.system}: ratio to {plan.reference} on the same draws")
     for heading in ("method", "ratio", "95 %", "above 2x", "ms", "breaches"):
-        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=heading != "method")
     for line in summarise(store.rows, plan):
         interval = f"{format_ratio(line.ratio_low)}-{format_ratio(line.ratio_high)}"
         shares = f"{100 * line.above_2:.2f} %", f"{line.decision_ms:.3f}"
         table.add_row(line.method, format_ratio(line.ratio), interval, *shares, str(line.conflicts))
     console.print(table)
+
+
+def sweep(plan: Plan, command: str, console: Console) -> Path:
+    """Evaluate at every value of the swept parameter, draw the curves and return their path."""
+    runs = []
+    for value, part in sweep_plans(plan):
+        console.print(f"{plan.options.sweep} = {value:g}")
+        evaluate(part, command, console)
+        runs.append((value, part, Store(Path(part.options.output), part.identity()).rows))
+    return write_sweep(Path(plan.options.output), runs, plan)
 
 
 def evaluate(plan: Plan, command: str, console: Console) -> Path:
@@ -95,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     console = Console()
     try:
-        page = evaluate(parse(given), shlex.join(["fedtwin-evaluate", *given]), console)
+        plan, command = parse(given), shlex.join(["fedtwin-evaluate", *given])
+        page = (sweep if plan.options.sweep else evaluate)(plan, command, console)
     except (ValueError, OSError, ImportError) as error:
         print(f"fedtwin-evaluate: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "sequential": {"decisions": "sequential", "positions": "round", "dtype": "float32"},
     "paper": {"observation": "paper", "reward_rule": "paper", "dtype": "float32"},
+    "independent": {"observation": "paper", "dtype": "float32"},
 }
 """Parameters of the system that go with a preset of the agent."""
 
@@ -134,7 +135,7 @@ def train_own(job: Job, command: str, advanced: Any) -> Path:
         if options.start:
             agent.start_from(D3QN.load(options.start, env=env))
     names = {"system": system.name, "environment": environment_id(system.name)}
-    agent.about = {**names, "params": params, "command": command}
+    agent.about = {**names, "params": params, "command": command, "transitions": job.schedule.steps}
     folder = Path(options.output)
     own = {name: value for name, value in dataclasses.asdict(options).items() if name not in ("output", "sb3")}
     identity = {**own, **dataclasses.asdict(agent.settings), **params}
@@ -195,12 +196,21 @@ def run(job: Job, command: str, console: Console) -> Path:
     return weights
 
 
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the command line as it is kept with the weights: without the folder they were put in."""
+    kept = [text for text in arguments if not text.startswith("--output=")]
+    if "--output" in kept:
+        place = kept.index("--output")
+        del kept[place : place + 2]
+    return shlex.join(["fedtwin-train", *kept])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors in what was asked for end with status 2 and one line."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     console = Console()
     try:
-        weights = run(parse(given), shlex.join(["fedtwin-train", *given]), console)
+        weights = run(parse(given), command_of(given), console)
     except (ValueError, OSError, ImportError) as error:
         print(f"fedtwin-train: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -380,6 +380,8 @@ DEFAULTS = (
     "greedy",
     "greedy_weakest",
     "grasp_8_swap",
+    "d3qn",
+    "d3qn_best",
     "decomposition_gain",
     "decomposition_time",
     "decomposition_cost",

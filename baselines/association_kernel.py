@@ -431,37 +431,80 @@ def delays(problem: Problem, n: int, fields: Singles, weights: PairWeights) -> N
 
 
 @njit(cache=True, fastmath=True)
+def add_product(a: Singles, b: Singles, out: Singles) -> None:
+    """Add the matrix product a b to `out`, four rows of b at a time; small matrices leave BLAS mostly overhead."""
+    inner = a.shape[1]
+    for i in range(a.shape[0]):
+        row = out[i]
+        whole = inner - inner % 4
+        for j in range(0, whole, 4):
+            w0, w1, w2, w3 = a[i, j], a[i, j + 1], a[i, j + 2], a[i, j + 3]
+            x0, x1, x2, x3 = b[j], b[j + 1], b[j + 2], b[j + 3]
+            for q in range(row.size):
+                row[q] += w0 * x0[q] + w1 * x1[q] + w2 * x2[q] + w3 * x3[q]
+        for j in range(whole, inner):
+            weight, x = a[i, j], b[j]
+            for q in range(row.size):
+                row[q] += weight * x[q]
+
+
+@njit(cache=True, fastmath=True)
+def dense(weight: Singles, bias: Singles, x: Singles, rectify: bool) -> Singles:
+    """A layer for all columns of x (inputs, n): weight x + bias, negative numbers cut off where `rectify`."""
+    out = np.empty((weight.shape[0], x.shape[1]), np.float32)
+    for i in range(out.shape[0]):
+        out[i] = bias[i]
+    add_product(weight, x, out)
+    if rectify:
+        cut_off(out)
+    return out
+
+
+@njit(cache=True, fastmath=True)
+def cut_off(x: Singles) -> None:
+    """Set negative numbers to 0."""
+    flat = x.ravel()
+    for i in range(flat.size):
+        value = flat[i]
+        flat[i] = value if value > np.float32(0.0) else np.float32(0.0)
+
+
+@njit(cache=True, fastmath=True)
 def pair_advantages(fields: Singles, servers: int, channels: int, weights: PairWeights) -> Singles:
     """Advantages (M K,) of `PairNetwork` for the fields (fields, M K) of one client."""
-    first = np.dot(weights.first, fields)
+    first = dense(weights.first, weights.first_bias, fields, True)
     hidden = first.shape[0]
-    by_channel = np.zeros((hidden, channels), np.float32)
-    by_server = np.zeros((hidden, servers), np.float32)
+    by_channel, by_server = np.empty((hidden, channels), np.float32), np.empty((hidden, servers), np.float32)
+    every = np.empty(hidden, np.float32)
+    per_server, per_channel = np.float32(1.0 / servers), np.float32(1.0 / channels)
     for h in range(hidden):
-        bias = weights.first_bias[h]
-        for m in range(servers):
-            row, total_row = first[h, m * channels : (m + 1) * channels], np.float32(0.0)
+        row, sums, everywhere = first[h], by_channel[h], np.float32(0.0)
+        for k in range(channels):
+            sums[k] = row[k] * per_server
+        for m in range(1, servers):
             for k in range(channels):
-                row[k] = max(row[k] + bias, np.float32(0.0))
-                by_channel[h, k] += row[k]
-                total_row += row[k]
-            by_server[h, m] = total_row / np.float32(channels)
-    every = by_server.sum(axis=1) / np.float32(servers)
-    by_channel /= np.float32(servers)
-    mixed = np.dot(weights.own, first)
-    channel_part = np.dot(weights.on_channel, by_channel)
-    server_part = np.dot(weights.on_server, by_server)
+                sums[k] += row[m * channels + k] * per_server
+        for m in range(servers):
+            mean = np.float32(0.0)
+            for k in range(channels):
+                mean += row[m * channels + k]
+            by_server[h, m] = mean * per_channel
+            everywhere += by_server[h, m] * per_server
+        every[h] = everywhere
     common = np.dot(weights.everywhere, every) + weights.mix_bias
-    for h in range(mixed.shape[0]):
+    server_part = dense(weights.on_server, common, by_server, False)
+    channel_part = dense(weights.on_channel, np.zeros_like(common), by_channel, False)
+    mixed = np.empty((common.size, servers * channels), np.float32)
+    for h in range(common.size):
+        row, part = mixed[h], channel_part[h]
         for m in range(servers):
-            row, shared = mixed[h, m * channels : (m + 1) * channels], server_part[h, m] + common[h]
+            shared = server_part[h, m]
             for k in range(channels):
-                row[k] = max(row[k] + channel_part[h, k] + shared, np.float32(0.0))
+                row[m * channels + k] = part[k] + shared
+    add_product(weights.own, first, mixed)
+    cut_off(mixed)
     if weights.head.size:
-        mixed = np.dot(weights.head, mixed)
-        for h in range(mixed.shape[0]):
-            for pair in range(mixed.shape[1]):
-                mixed[h, pair] = max(mixed[h, pair] + weights.head_bias[h], np.float32(0.0))
+        mixed = dense(weights.head, weights.head_bias, mixed, True)
     advantages: Singles = np.dot(weights.advantage, mixed)
     return advantages
 

@@ -3,6 +3,7 @@
 The weights are those that the package ships (`agents/pretrained`), or any file that `fedtwin-train` wrote.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..agents.d3qn import D3QN
 from ..agents.weights import find_weights
-from ..envs.association import AssociationParams, AssociationSystem, State, observation_fields
+from ..envs.association import AssociationParams, AssociationSystem, Decision, State, observation_fields
 from ..envs.fields import Normaliser
+from ..envs.trees import add_axis, take
 from ..storage.checkpoint import read_checkpoint
 from . import association_kernel as kernel
 from .association import OneTwin, Solver, empty_decision, solver, weakest_first
@@ -196,3 +199,49 @@ SOLVERS: dict[str, Solver] = {
     },
     "d3qn_best": documented(guided_greedy(8, swap), "The best learned method: `learned_greedy_8_swap`."),
 }
+
+
+@functools.lru_cache(maxsize=8)
+def independent(path: str) -> Solver:
+    """Build the schedule of agents that decide at once, each with its own network (the `paper` preset of training).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds something else.
+    """
+    agent = D3QN.load(path)
+    observation = agent.about["params"]["observation"]
+
+    def solve(system: AssociationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
+        params = dataclasses.replace(system.params, decisions="simultaneous", observation=observation)
+        sibling = AssociationSystem(params)
+        one = state.energy_used.ndim == 1
+        seen = add_axis(system.believed(state)) if one else system.believed(state)
+        masks = sibling.mask(seen, sibling.undecided(seen))
+        decision = sibling.decide(seen, agent.act(sibling.observe(seen, sibling.undecided(seen)), masks))
+        return take(decision, 0) if one else decision
+
+    solve.__doc__ = "Independent D3QN agents that decide at once."
+    return solve
+
+
+def with_weights(improve: Improve) -> Callable[[str], Solver]:
+    """Return what builds a D3QN scheduler from a file, sequential or independent as the file says."""
+
+    def build(path: str) -> Solver:
+        found = find_weights(path)
+        if read_checkpoint(found)[1].get("settings", {}).get("network") == "independent":
+            return independent(str(found))
+        pair_weights(found, AssociationParams(decisions="sequential"))
+        return solver(sequential(1, improve, found))
+
+    return build
+
+
+FROM_FILE: dict[str, Callable[[str], Solver]] = {
+    "d3qn": with_weights(mend),
+    "d3qn_raw": with_weights(leave),
+    "learned_greedy": lambda path: solver(guided_greedy(1, leave, read_guide(find_weights(path)))),
+    "learned_greedy_8_swap": lambda path: solver(guided_greedy(8, swap, read_guide(find_weights(path)))),
+}
+"""Builders of learned methods from the file of their weights."""

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 
 from fedtwin.baselines import SOLVERS
 from fedtwin.envs.association import AssociationParams, AssociationSystem
@@ -10,6 +11,7 @@ from fedtwin.envs.trees import take
 
 TWINS = 40
 FEWEST = 3
+BATCH_SAMPLES = 3
 PATIENCE = 1.5
 """Seconds after which a method that has solved `FEWEST` twins is not given another."""
 
@@ -34,6 +36,38 @@ def milliseconds(method: str, **params: int) -> float | None:
     return statistics.median(times)
 
 
+def batch_milliseconds(methods: Sequence[str], twins: int, **params: int) -> dict[str, list[float]]:
+    """Return times per twin of a batch, several samples of each method in turn."""
+    system = AssociationSystem(AssociationParams.create(params))
+    state = system.start(system.draw(generator(0, 0, 0), (twins,)))
+    times: dict[str, list[float]] = {method: [] for method in methods}
+    for sample in range(BATCH_SAMPLES + 1):
+        for method in methods:
+            began = time.perf_counter()
+            SOLVERS["association"][method](system, state)
+            if sample:
+                times[method].append(1e3 * (time.perf_counter() - began) / twins)
+    return times
+
+
+def large_section() -> list[str]:
+    """Compare the learned scheduler with swap matching where both are slow."""
+    methods = ("swap_matching", "greedy_weakest", "d3qn_raw")
+    times = batch_milliseconds(methods, 256, num_clients=64, num_channels=40)
+    lines = [
+        "## A batch of 256 twins at N=64 M=4 K=40, ms per twin",
+        "",
+        "| method | ms | range | share of swap matching's time, median (range) |",
+        "| --- | --- | --- | --- |",
+    ]
+    for method in methods:
+        own = times[method]
+        shares = sorted(100.0 * a / b for a, b in zip(own, times["swap_matching"], strict=True))
+        spread = f"{statistics.median(shares):.2f} % ({shares[0]:.2f} to {shares[-1]:.2f})"
+        lines.append(f"| {method} | {statistics.median(own):.3f} | {min(own):.3f} to {max(own):.3f} | {spread} |")
+    return [*lines, ""]
+
+
 def cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
@@ -52,4 +86,4 @@ def section() -> list[str]:
     for method in SOLVERS["association"]:
         small, large = milliseconds(method), milliseconds(method, num_clients=32, num_channels=20)
         lines.append(f"| {method} | {cell(small)} | {cell(large)} |")
-    return [*lines, ""]
+    return [*lines, "", *large_section()]

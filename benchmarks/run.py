@@ -10,6 +10,7 @@ import decisions
 import scaling
 import single
 import torch
+import training
 import vectorised
 from measure import HERE, SAMPLES, processor
 
@@ -30,7 +31,7 @@ def main() -> None:
         "long a training step waits for its environment.",
         "",
     ]
-    for part in (single, vectorised, decisions, scaling):
+    for part in (single, vectorised, training, decisions, scaling):
         lines += part.section()
     text = "\n".join(lines)
     (HERE / "results.md").write_text(text)

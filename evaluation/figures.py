@@ -110,7 +110,7 @@ def distributions(rows: Mapping[Item, Row], plan: Plan) -> Figure:
 
 def maps(plan: Plan) -> Figure:
     """One round of the first twin, as every method decides it, with the cost of that round."""
-    from ..baselines import SOLVERS
+    from ..baselines import find_solver
     from .runner import solver_generator
 
     system = plan.build_system()
@@ -122,7 +122,7 @@ def maps(plan: Plan) -> Figure:
     state = system.start(system.draw(generator(plan.options.seeds[0], 0, 0)))
     for index, method in enumerate(methods):
         rng = solver_generator(Item(method, plan.options.seeds[0], 0), 0)
-        decision = SOLVERS[plan.system][method](system, state, rng)
+        decision = find_solver(plan.system, method)(system, state, rng)
         cost = float(system.cost(state, decision).system_cost)
         draw_map(figure.add_subplot(lines, columns, index + 1), system.scene(state, decision, f"{method}: {cost:,.4g}"))
     return figure

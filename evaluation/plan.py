@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any, Literal
 
-from ..baselines import DEFAULTS, SOLVERS
+from ..baselines import DEFAULTS, find_solver
 from ..envs import SYSTEMS, environment_id, make_system
 from ..envs.checks import check_number, unknown_name
 from ..envs.randomness import check_seed, generator
@@ -19,7 +19,9 @@ from ..envs.system import System
 class Options:
     """How an evaluation runs; the system's own parameters come beside it."""
 
-    methods: tuple[str, ...] = parameter((), doc="solvers to compare; empty: the system's usual ones")
+    methods: tuple[str, ...] = parameter(
+        (), doc="solvers to compare; d3qn:PATH takes weights from a file; empty: the usual ones"
+    )
     reference: str = parameter("", doc="method that ratios refer to; empty: swap_matching if compared, else the first")
     seeds: tuple[int, ...] = parameter((0,), doc="seeds; each draws twins of its own")
     twins: int = parameter(100, at_least=1, doc="episodes per seed, each a fresh twin")
@@ -28,6 +30,9 @@ class Options:
     jobs: int = parameter(-1, at_least=-1, doc="processes; -1: one per core")
     backend: Literal["loky", "ray"] = parameter("loky", doc="joblib backend; ray for a cluster (extra 'ray')")
     title: str = parameter("", doc="heading of the report")
+    sweep: str = parameter("", doc="numeric parameter of the system to vary; empty: none")
+    sweep_values: tuple[float, ...] = parameter((), doc="its values; each is an evaluation in a folder of its own")
+    sweep_fixed: bool = parameter(False, doc="ratios refer to the reference at the first value, not at the same one")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +61,7 @@ class Plan:
         """
         self.build_system()
         for method in (*self.options.methods, *([self.options.reference] if self.options.reference else [])):
-            if method not in SOLVERS[self.system]:
-                raise unknown_name(f"method of {self.system}", method, SOLVERS[self.system])
+            find_solver(self.system, method)
         if self.options.reference and self.options.reference not in self.methods:
             raise ValueError(
                 f"reference {self.options.reference!r} is not among the methods: {', '.join(self.methods)}"
@@ -76,6 +80,11 @@ class Plan:
             raise ValueError("max_cycles follows from rounds in an evaluation")
         if len(set(self.options.seeds)) < len(self.options.seeds) or len(set(self.methods)) < len(self.methods):
             raise ValueError("seeds and methods must not repeat")
+        if bool(self.options.sweep) != bool(self.options.sweep_values):
+            raise ValueError("sweep and sweep_values go together: a parameter and its values")
+        if self.options.sweep:
+            for value in self.options.sweep_values:
+                make_system(self.system, self.preset, **{**self.params, self.options.sweep: value})
         if self.options.jobs == 0:
             raise ValueError("jobs is 0, must be -1 or at least 1")
 

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import torch
 
-from ..baselines import SOLVERS
+from ..baselines import find_solver
 from ..envs.randomness import generator
 from ..envs.simulator import Simulator
 from ..envs.trees import take
@@ -30,7 +30,7 @@ def solver_generator(item: Item, cycle: int) -> np.random.Generator:
 def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
     """Play one episode with one method."""
     system = simulator.system
-    solve = SOLVERS[plan.system][item.method]
+    solve = find_solver(plan.system, item.method)
     series: dict[str, list[Any]] = {"decision_time": [], "conflicts": [], "served": []}
     simulator.reset(item.seed, {"episode": item.twin})
     for cycle in range(plan.options.rounds):
@@ -56,7 +56,7 @@ def run_chunk(plan: Plan, items: list[Item]) -> list[Row]:
     simulator = Simulator(plan.build_system())
     for method in {item.method for item in items}:
         simulator.reset(0)
-        SOLVERS[plan.system][method](simulator.system, take(simulator.state, 0), generator(0, 0, 0, 1))
+        find_solver(plan.system, method)(simulator.system, take(simulator.state, 0), generator(0, 0, 0, 1))
     return [run_item(plan, simulator, item) for item in items]
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from fedtwin.agents import D3QN, D3QNSettings
 from fedtwin.agents.d3qn import Shape
-from fedtwin.agents.networks import IndependentNetworks, PairNetwork, dueling
+from fedtwin.agents.networks import IndependentNetworks, PairNetwork, StackedLinear, dueling
 from fedtwin.agents.replay import Batch, Replay
 from fedtwin.agents.training import BEST, CHECKPOINT, LOG, Schedule, train
 from fedtwin.storage.checkpoint import read_checkpoint, write_checkpoint
@@ -70,6 +70,7 @@ def test_stacked_networks_equal_separate_ones() -> None:
     for agent in range(3):
         y = x[:, agent]
         for layer in stacked.hidden:
+            assert isinstance(layer, StackedLinear)
             y = torch.relu(y @ layer.weight[agent] + layer.bias[agent, 0])
         value = y @ stacked.value.weight[agent] + stacked.value.bias[agent, 0]
         advantage = y @ stacked.advantage.weight[agent] + stacked.advantage.bias[agent, 0]

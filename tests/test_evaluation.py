@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,14 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 from fedtwin import evaluate
-from fedtwin.baselines import SOLVERS
-from fedtwin.envs import make_system
+from fedtwin.agents import D3QN, D3QNSettings
+from fedtwin.baselines import SOLVERS, find_solver
+from fedtwin.envs import make_system, vector_env
 from fedtwin.envs.randomness import generator
+from fedtwin.envs.simulator import Simulator
+from fedtwin.envs.trees import take
+from fedtwin.evaluate import main
 from fedtwin.evaluation.plan import Item, Plan, experiment_names, make_plan, read_experiment
 from fedtwin.evaluation.runner import run, solver_generator
 from fedtwin.evaluation.statistics import bootstrap_interval, summarise
 from fedtwin.evaluation.store import SERIES, Row, Store, parse_row
 from fedtwin.storage.files import write_atomically
+from PIL import Image
 
 SMALL = {"methods": ("swap_matching", "greedy"), "twins": 3, "rounds": 2, "jobs": 1, "num_clients": 4}
 
@@ -315,3 +321,94 @@ def test_presets_are_flat_and_valid() -> None:
 def test_an_unknown_key_of_a_preset_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="unknown key 'twin'; did you mean 'twins'"):
         make_plan("association", None, {"twin": 3})
+
+
+# Weights of one's own, and sweeps.
+
+
+def independent_agent(path: Path) -> str:
+    env = vector_env("association", 2, num_clients=4, num_channels=3, observation="paper")
+    agent = D3QN.for_env(env, D3QNSettings(network="independent", hidden=(8,)))
+    agent.about = {"params": {"observation": "paper"}}
+    agent.save(path)
+    return f"d3qn_raw:{path}"
+
+
+def test_agents_of_ones_own_are_methods(tmp_path: Path) -> None:
+    method = independent_agent(tmp_path / "agent.safetensors")
+    system = make_system("association", num_clients=4, num_channels=3, observation="paper")
+    simulator = Simulator(system, 6)
+    simulator.reset(3)
+    agent = D3QN.load(tmp_path / "agent.safetensors")
+    solve = find_solver("association", method)
+    for _ in range(3):
+        decision = solve(system, simulator.state)
+        wanted = system.decide(simulator.seen, agent.act(simulator.visible(), simulator.legal()))
+        np.testing.assert_array_equal(decision.server, wanted.server)
+        np.testing.assert_array_equal(decision.channel, wanted.channel)
+        single = solve(system, take(simulator.state, 4))
+        np.testing.assert_array_equal(single.channel, decision.channel[4])
+        simulator.play(decision)
+    arguments = ["association", "--num-clients", "4", "--num-channels", "3", "--twins", "3", "--jobs", "1"]
+    main([*arguments, "--methods", "swap_matching", method, "--output", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("d3qm", "did you mean 'd3qn'"),
+        ("swap_matching:x", "unknown method of association with weights 'swap_matching'"),
+        ("d3qn:nowhere.safetensors", "there is no such file"),
+    ],
+)
+def test_unknown_methods_and_files_are_named(method: str, message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        find_solver("association", method)
+
+
+SWEEP = "association --num-clients 4 --num-channels 3 --twins 12 --jobs 1 --methods swap_matching greedy".split()
+
+
+def test_a_sweep_compares_at_every_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    swept = [*SWEEP, "--sweep", "twin_error_db", "--sweep-values", "0", "6", "--output", str(tmp_path)]
+    main([*swept, "--sweep-fixed"])
+    assert "sweep.png" in capsys.readouterr().out
+    with (tmp_path / "sweep.csv").open() as handle:
+        lines = {(row["method"], float(row["value"])): float(row["ratio"]) for row in csv.DictReader(handle)}
+    assert lines["swap_matching", 0.0] == 1.0
+    assert lines["swap_matching", 6.0] > 1.0
+    rows = {
+        value: json.loads((tmp_path / f"twin_error_db={value}" / "results.json").read_text()) for value in ("0", "6")
+    }
+    assert rows["0"] != rows["6"]
+    greedy, reference = (
+        np.mean([np.log(row.system_cost[0]) for row in stored_rows(tmp_path / folder, method)])
+        for folder, method in (("twin_error_db=6", "greedy"), ("twin_error_db=0", "swap_matching"))
+    )
+    assert lines["greedy", 6.0] == pytest.approx(math.exp(greedy - reference))
+    assert np.asarray(Image.open(tmp_path / "sweep.png").convert("L")).std() > 5
+    main(swept)
+    with (tmp_path / "sweep.csv").open() as handle:
+        same = {(row["method"], float(row["value"])): float(row["ratio"]) for row in csv.DictReader(handle)}
+    assert same["swap_matching", 6.0] == 1.0
+
+
+def stored_rows(folder: Path, method: str) -> list[Row]:
+    lines = (folder / "rows.jsonl").read_text().splitlines()[1:]
+    rows = [parse_row(line, 1) for line in lines]
+    return [row for row in rows if row is not None and row.method == method]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--sweep", "twin_error_db"], "sweep and sweep_values go together"),
+        (["--sweep", "twin_eror_db", "--sweep-values", "1"], "did you mean 'twin_error_db'"),
+        (["--sweep", "twin_error_db", "--sweep-values", "-1"], "must be at least 0"),
+    ],
+)
+def test_bad_sweeps_are_named(extra: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*SWEEP, *extra])
+    assert message in capsys.readouterr().err

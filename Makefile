@@ -33,7 +33,7 @@ test: $(STAMP) ## Run the tests
 	.compat/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e .
 	@touch .compat/installed
 
-compat: .compat/installed ## Conformance with gymnasium 1.2.2, and inside SuperSuit, RLlib, TorchRL and Stable-Baselines3
+compat: .compat/installed ## Conformance with gymnasium 1.2.2, and inside RLlib, TorchRL, BenchMARL, SuperSuit and Stable-Baselines3
 	.compat/bin/python -m pytest tests/test_views.py tests/test_vector.py compat
 
 coverage: $(STAMP) ## Line coverage of twin, envs and baselines, compiled code measured uncompiled

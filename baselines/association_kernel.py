@@ -390,11 +390,13 @@ def pair_fields(
         for k in range(channels):
             on_channel[k] += taken[m, k]
             disturbance[k] += taken[m, k] * down_signal[m, k]
+    slowest = math.log(max(np.float32(worst), low[8]))
     for m in range(servers):
         on_server = np.float32(0.0)
         for k in range(channels):
             on_server += taken[m, k]
-        first, gain = m * channels, max(np.float32(own_gain[m]), low[0])
+        first = m * channels
+        gain = math.log(max(np.float32(own_gain[m]), low[0]))
         to_gain = 1.0 / problem.client_power[n]
         for k in range(channels):
             pair = first + k
@@ -406,10 +408,10 @@ def pair_fields(
             fields[5, pair] = np.float32(up_signal[m, k] / (noise + heard[m, k]))
             fields[6, pair] = np.float32(down_signal[m, k] / (noise + disturbance[k]))
             fields[7, pair] = max(np.float32(heard[m, k]), low[7])
-            fields[8, pair] = max(np.float32(worst), low[8])
+            fields[8, pair] = slowest
     delays(problem, n, fields, weights)
     bits = fields.view(np.int32)
-    for field in (0, 1, 5, 6, 7, 8):
+    for field in (1, 5, 6, 7):
         log_in_place(fields[field], bits[field])
     for field in range(9):
         scale_field(fields[field], weights, field)
@@ -432,20 +434,27 @@ def delays(problem: Problem, n: int, fields: Singles, weights: PairWeights) -> N
 
 @njit(cache=True, fastmath=True)
 def add_product(a: Singles, b: Singles, out: Singles) -> None:
-    """Add the matrix product a b to `out`, four rows of b at a time; small matrices leave BLAS mostly overhead."""
-    inner = a.shape[1]
-    for i in range(a.shape[0]):
-        row = out[i]
-        whole = inner - inner % 4
+    """Add the matrix product a b to `out`, two rows of a and four of b at a time: BLAS is slower for so small ones."""
+    rows, inner = a.shape
+    whole = inner - inner % 4
+    for i in range(0, rows, 2):
+        # The last of an odd number of rows goes alone, with a partner of weight 0.
+        pair = min(i + 1, rows - 1)
+        weight = np.float32(1.0 if pair > i else 0.0)
+        row, twin = out[i], out[pair]
         for j in range(0, whole, 4):
             w0, w1, w2, w3 = a[i, j], a[i, j + 1], a[i, j + 2], a[i, j + 3]
+            v0, v1, v2, v3 = a[pair, j], a[pair, j + 1], a[pair, j + 2], a[pair, j + 3]
             x0, x1, x2, x3 = b[j], b[j + 1], b[j + 2], b[j + 3]
             for q in range(row.size):
-                row[q] += w0 * x0[q] + w1 * x1[q] + w2 * x2[q] + w3 * x3[q]
+                y0, y1, y2, y3 = x0[q], x1[q], x2[q], x3[q]
+                row[q] += w0 * y0 + w1 * y1 + w2 * y2 + w3 * y3
+                twin[q] += weight * (v0 * y0 + v1 * y1 + v2 * y2 + v3 * y3)
         for j in range(whole, inner):
-            weight, x = a[i, j], b[j]
+            w0, v0, x = a[i, j], a[pair, j], b[j]
             for q in range(row.size):
-                row[q] += weight * x[q]
+                row[q] += w0 * x[q]
+                twin[q] += weight * (v0 * x[q])
 
 
 @njit(cache=True, fastmath=True)
@@ -530,11 +539,11 @@ def learned(
         pair_fields(problem, mean_gain[n], n, taken, heard, worst, weights, fields)
         advantages = pair_advantages(fields, servers, channels, weights)
         best, best_m, best_k = -np.inf, -1, -1
-        for pair in range(servers * channels):
-            m, k = pair // channels, pair % channels
-            value = advantages[pair] + noise[n, pair]
-            if taken[m, k] == 0.0 and value > best:
-                best, best_m, best_k = value, m, k
+        for m in range(servers):
+            for k in range(channels):
+                value = advantages[m * channels + k] + noise[n, m * channels + k]
+                if value > best and taken[m, k] == 0.0:
+                    best, best_m, best_k = value, m, k
         server[n], channel[n], taken[best_m, best_k] = best_m, best_k, 1.0
         for m in range(servers):
             heard[m, best_k] += problem.uplink_power[n, m, best_k]

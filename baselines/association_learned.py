@@ -30,8 +30,8 @@ TEMPERATURE = 0.003
 SEQUENTIAL = {16: "association-sequential", 64: "association-sequential-large"}
 """Shipped agents by the number of clients they were trained with."""
 
-GREEDY = {16: "association-greedy", 64: "association-greedy-large"}
-"""Shipped guides of the greedy, likewise."""
+GREEDY = "association-greedy"
+"""The shipped guide of the greedy."""
 
 
 class Guide(NamedTuple):
@@ -43,9 +43,9 @@ class Guide(NamedTuple):
     """(GUIDES,)."""
 
 
-def nearest_size(shipped: dict[int, str], clients: int) -> str:
-    """Return the name for the size nearest to `clients`, as a ratio."""
-    return shipped[min(shipped, key=lambda size: abs(np.log(size / clients)))]
+def shipped_agent(clients: int) -> str:
+    """Return the name of the shipped agent whose number of clients is nearest to `clients`, as a ratio."""
+    return SEQUENTIAL[min(SEQUENTIAL, key=lambda size: abs(np.log(size / clients)))]
 
 
 def pair_weights(path: Path, params: AssociationParams) -> PairWeights:
@@ -126,7 +126,7 @@ def sequential(samples: int, improve: Improve, weights: str | Path | None = None
     """Build the sequential D3QN: the best of several schedules sampled from its advantages, the first one greedy."""
 
     def decide(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
-        name = nearest_size(SEQUENTIAL, system.params.num_clients) if weights is None else weights
+        name = shipped_agent(system.params.num_clients) if weights is None else weights
         network = pair_weights(find_weights(name), system.params)
         order = weakest_first(state)
         noise = np.zeros((samples, order.size, system.num_actions), np.float32)
@@ -156,7 +156,7 @@ def guided_greedy(orders: int, improve: Improve, weights: str | Path | Guide | N
     def decide(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
         learned = weights
         if not isinstance(learned, Guide):
-            learned = read_guide(find_weights(learned or nearest_size(GREEDY, system.params.num_clients)))
+            learned = read_guide(find_weights(learned or GREEDY))
         noise = rng.standard_normal((orders, int(problem.active.sum())))
         noise[0] = 0.0
         server, channel = schedule(problem, state.mean_gain, learned, noise)

@@ -34,7 +34,9 @@ def canvas(columns: int, width: float = 4.4, height: float = 3.8) -> tuple[Figur
 def add_legend(figure: Figure, axes: Axes) -> None:
     """Put one legend under all axes."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), fontsize=8, frameon=False)
+    fitting = max(1, int(16 * figure.get_figwidth() // (8 + max(map(len, labels)))))
+    columns = min(len(labels), 6, fitting)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def shown_range(rows: Mapping[Item, Row], plan: Plan, name: str) -> tuple[float, float]:

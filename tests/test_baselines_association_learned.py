@@ -265,7 +265,7 @@ def test_shipped_agents_have_names_versions_and_a_history() -> None:
             assert path == shipped[path.name.removesuffix(".safetensors")]
             assert path.stat().st_size < 100_000
             about = read_checkpoint(path)[1]["about"]
-            assert about["command"].startswith("fedtwin-train association")
+            assert about["command"].startswith("fedtwin-train ")
             assert about["environment"] == "fedtwin/Association-v0"
 
 

@@ -14,7 +14,7 @@ import tyro
 from fedtwin.agents.curves import draw_curves
 from fedtwin.agents.d3qn import D3QN, D3QNSettings
 from fedtwin.agents.greedy import GreedySettings, LearnedGreedy
-from fedtwin.agents.training import BEST, Facts, Log, Schedule, Score, train
+from fedtwin.agents.training import BEST, CHECKPOINT, MODEL, Facts, Log, Schedule, Score, require_same, train
 from fedtwin.envs import SYSTEMS, environment_id, make_system, vector_env
 from fedtwin.envs.association import AssociationSystem
 from fedtwin.envs.checks import unknown_name
@@ -22,6 +22,7 @@ from fedtwin.envs.settings import Settings, argument, parameter
 from fedtwin.envs.system import System
 from fedtwin.evaluation.held_out import HeldOut
 from fedtwin.evaluation.plan import experiment_names, read_experiment
+from fedtwin.storage.files import write_atomically
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -155,9 +156,15 @@ def train_sb3(job: Job, algorithm: str, advanced: Any) -> Path:
     model = sb3.make_model(algorithm, system, options.num_envs, options.seed, settings)
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "model.zip"
+    if (folder / CHECKPOINT).exists():
+        raise ValueError(f"{folder} holds a run of another agent: choose another folder or delete it")
+    path, run_file = folder / MODEL, folder / "run.json"
+    run = {"agent": options.agent, "seed": options.seed, "num_envs": options.num_envs, "sb3": settings}
+    identity = json.loads(json.dumps({**run, **dataclasses.asdict(system.params)}, default=str))
     if path.exists():
+        require_same(folder, json.loads(run_file.read_text()) if run_file.exists() else {}, identity)
         model = sb3.load_model(path, model)
+    write_atomically(run_file, json.dumps(identity, indent=1) + "\n")
     held_out = HeldOut(system, options.held_out, options.held_out_rounds)
     log = Log(folder, model.num_timesteps)
 
@@ -178,6 +185,8 @@ def train_sb3(job: Job, algorithm: str, advanced: Any) -> Path:
 def run(job: Job, command: str, console: Console) -> Path:
     """Train, draw the curves and return the file of the weights."""
     torch.set_num_threads(1)
+    if job.options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device is {job.options.device}, but torch finds no CUDA device")
     folder = Path(job.options.output)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:

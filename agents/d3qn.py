@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor, nn
 
 from ..envs import randomness
@@ -171,7 +171,15 @@ class D3QN:
         return PairNetwork(*shape.grid, per_action, settings.hidden, generator)
 
     def start_from(self, other: "D3QN") -> None:
-        """Take over the weights of an agent of the same shape."""
+        """Take over the weights of an agent of the same kind.
+
+        Raises:
+            ValueError: another network or other hidden layers.
+        """
+        for name in ("network", "hidden"):
+            own, given = getattr(self.settings, name), getattr(other.settings, name)
+            if own != given:
+                raise ValueError(f"the agent to start from has {name} = {given}, this one {own}: make them equal")
         self.online.load_state_dict(other.online.state_dict())
         self.target.load_state_dict(other.online.state_dict())
 
@@ -207,11 +215,19 @@ class D3QN:
         """Prepare to learn from `env` for `steps` transitions (of all copies together; of every agent at once)."""
         if Shape.of(env) != self.shape:
             raise ValueError(f"the environment has {Shape.of(env)}, the agent {self.shape}")
+        mode = (env.metadata or {}).get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        if AutoresetMode(mode) is not AutoresetMode.NEXT_STEP:
+            raise ValueError(f"the environment begins anew by {mode}, must be NEXT_STEP: ends are learned from")
         self.env, self.total = env, steps
         self.transitions = self.updates = 0
         self.generator = randomness.batch_generator(self.device, [self.seed], 1)
         size = (self.shape.agents, self.shape.observation_size, self.shape.num_actions)
         self.memory = Replay(self.settings.replay, env.num_envs, *size, self.device)
+        if self.memory.steps <= self.settings.n_step:
+            raise ValueError(
+                f"replay is {self.settings.replay} transitions, {self.memory.steps} steps of {env.num_envs} copies: "
+                f"must be more than n_step = {self.settings.n_step} steps"
+            )
         kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[self.settings.optimiser]
         self.optimiser = kind(self.online.parameters(), lr=self.settings.learning_rate)
         observation, infos = env.reset(seed=self.seed if seed is None else seed)
@@ -344,7 +360,8 @@ class D3QN:
 
     def train(self, env: VectorEnv[Any, Any, Any], steps: int, **options: Any) -> dict[str, float]:
         """Learn from `steps` transitions of `env`; `options` are those of `fedtwin.agents.training.train`."""
-        return train(self, env, Schedule(steps=steps), **options)
+        own = {"agent_seed": self.seed, **dataclasses.asdict(self.shape), **dataclasses.asdict(self.settings)}
+        return train(self, env, Schedule(steps=steps), **{"identity": own, **options})
 
     # Files.
 

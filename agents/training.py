@@ -16,6 +16,8 @@ from ..storage.checkpoint import read_checkpoint, write_checkpoint
 from ..storage.files import write_atomically
 
 CHECKPOINT, BEST, LOG = "checkpoint.safetensors", "best.safetensors", "log.jsonl"
+MODEL = "model.zip"
+"""The model of a run of Stable-Baselines3."""
 
 Facts = dict[str, float]
 Score = Callable[[Any], Mapping[str, float]]
@@ -91,7 +93,7 @@ def train(
     env: VectorEnv[Any, Any, Any],
     schedule: Schedule,
     *,
-    seed: int = 0,
+    seed: int | None = None,
     folder: str | Path | None = None,
     score: Score | None = None,
     identity: Mapping[str, Any] | None = None,
@@ -103,7 +105,7 @@ def train(
         agent: learns; at the end it is as trained last, the best stands in `folder/best.safetensors`.
         env: vector environment; to resume it must be one of `fedtwin.envs.vector_env`.
         schedule: how long, and how often to score and to store.
-        seed: of the environment.
+        seed: of the environment; None: the agent's.
         folder: where checkpoint, best weights and logs go; None: nowhere.
         score: held-out score; None: what was trained last counts as best.
         identity: what the run belongs to; a checkpoint of another identity is refused.
@@ -122,6 +124,8 @@ def train(
     log = None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+        if (folder / MODEL).exists():
+            raise ValueError(f"{folder} holds a run of Stable-Baselines3: choose another folder or delete it")
         for leftover in folder.glob("*.tmp"):
             leftover.unlink()
         if (folder / CHECKPOINT).exists():
@@ -164,6 +168,16 @@ def keep_best(agent: Learner, folder: Path | None, state: dict[str, Any], facts:
         facts["best_ratio"] = state["best"]
 
 
+def require_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where the run in `path` is not the one that is wanted; names the first difference."""
+    for name in sorted({*found, *wanted}):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{path} holds a run with {name} = {found.get(name)}, not {wanted.get(name)}: "
+                "choose another folder or delete it"
+            )
+
+
 def resume(agent: Learner, path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Put `agent` into the state of a checkpoint and return the state of the loop.
 
@@ -171,11 +185,6 @@ def resume(agent: Learner, path: Path, identity: Mapping[str, Any]) -> dict[str,
         ValueError: the checkpoint belongs to another run, or is damaged.
     """
     tensors, values = read_checkpoint(path)
-    for name in sorted({*identity, *values["identity"]}):
-        if identity.get(name) != values["identity"].get(name):
-            raise ValueError(
-                f"{path} holds a run with {name} = {values['identity'].get(name)}, not {identity.get(name)}: "
-                "choose another folder or delete it"
-            )
+    require_same(path, values["identity"], identity)
     agent.resume(tensors, values["agent"])
     return dict(values["run"])

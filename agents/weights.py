@@ -1,5 +1,6 @@
 """Trained agents that the package ships, by name: `agents/pretrained/<name>-v<version>.safetensors`."""
 
+import functools
 import re
 from importlib import resources
 from pathlib import Path
@@ -9,6 +10,7 @@ from ..envs.checks import unknown_name
 SHIPPED = re.compile(r"(?P<name>[\w-]+)-v(?P<version>\d+)\.safetensors")
 
 
+@functools.lru_cache(maxsize=1)
 def shipped_weights() -> dict[str, Path]:
     """Return the files of the shipped agents by name, without version (the newest) and with it."""
     folder = Path(str(resources.files("fedtwin.agents").joinpath("pretrained")))

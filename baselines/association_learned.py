@@ -68,7 +68,9 @@ def _pair_weights(path: Path, changed: int, params: AssociationParams) -> PairWe
     normaliser = Normaliser(fields)
     each = slice(None, None, params.num_servers * params.num_channels)
     array = {name: tensor.numpy().astype(np.float64) for name, tensor in tensors.items()}
-    first = array["pair.weight"][0].T / array["deviation"]
+    # Before the first update nothing is standardised yet: `PairNetwork` then takes its inputs as they are.
+    deviation = np.where(array["deviation"] > 0.0, array["deviation"], 1.0)
+    first = array["pair.weight"][0].T / deviation
     parts = {
         "low": normaliser.low[each],
         "offset": normaliser.offset[each],
@@ -84,6 +86,9 @@ def _pair_weights(path: Path, changed: int, params: AssociationParams) -> PairWe
         parts |= {"head": array["advantage_hidden.weight"][0].T, "head_bias": array["advantage_hidden.bias"][0, 0]}
     names = ("own", "on_channel", "on_server", "everywhere")
     parts |= dict(zip(names, np.split(array["mix.weight"][0].T, 4, axis=1), strict=True))
+    for name, part in parts.items():
+        if not np.isfinite(part).all():
+            raise ValueError(f"{path} holds weights that are not finite ({name})")
     return PairWeights(**{name: np.ascontiguousarray(part, np.float32) for name, part in parts.items()})
 
 
@@ -144,6 +149,8 @@ def sequential(samples: int, improve: Improve, weights: str | Path | None = None
 def schedule(problem: Problem, mean_gain: Floats, learned: Guide, noise: Floats) -> Pair:
     """Return the cheapest schedule of the learned greedy with `noise` (orders, active clients) added to its scores."""
     active = np.flatnonzero(problem.active)
+    if not active.size:
+        return empty_decision(problem)
     score = kernel.order_features(problem, np.ascontiguousarray(mean_gain, np.float64), active) @ learned.order
     server, channel = empty_decision(problem)
     kernel.best_greedy(problem, active[np.argsort(score + noise, axis=-1)], learned.guide, server, channel)
@@ -201,20 +208,30 @@ SOLVERS: dict[str, Solver] = {
 }
 
 
-@functools.lru_cache(maxsize=8)
-def independent(path: str) -> Solver:
+def independent(path: Path) -> Solver:
     """Build the schedule of agents that decide at once, each with its own network (the `paper` preset of training).
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds something else.
     """
+    return _independent(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _independent(path: Path, changed: int) -> Solver:
     agent = D3QN.load(path)
+    if "params" not in agent.about:
+        raise ValueError(f"{path} does not say what its agents see: set about['params'] before saving")
     observation = agent.about["params"]["observation"]
 
     def solve(system: AssociationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
         params = dataclasses.replace(system.params, decisions="simultaneous", observation=observation)
         sibling = AssociationSystem(params)
+        shape = (len(sibling.agents), sibling.observation_size, sibling.num_actions)
+        trained = (agent.shape.agents, agent.shape.observation_size, agent.shape.num_actions)
+        if shape != trained:
+            raise ValueError(f"{path} was trained for (agents, observation, actions) {trained}, not for {shape}")
         one = state.energy_used.ndim == 1
         seen = add_axis(system.believed(state)) if one else system.believed(state)
         masks = sibling.mask(seen, sibling.undecided(seen))
@@ -231,7 +248,7 @@ def with_weights(improve: Improve) -> Callable[[str], Solver]:
     def build(path: str) -> Solver:
         found = find_weights(path)
         if read_checkpoint(found)[1].get("settings", {}).get("network") == "independent":
-            return independent(str(found))
+            return independent(found)
         pair_weights(found, AssociationParams(decisions="sequential"))
         return solver(sequential(1, improve, found))
 

@@ -84,9 +84,15 @@ class Plan:
             raise ValueError("sweep and sweep_values go together: a parameter and its values")
         if self.options.sweep:
             for value in self.options.sweep_values:
-                make_system(self.system, self.preset, **{**self.params, self.options.sweep: value})
+                make_system(self.system, self.preset, **self.swept_params(value))
         if self.options.jobs == 0:
             raise ValueError("jobs is 0, must be -1 or at least 1")
+
+    def swept_params(self, value: float) -> dict[str, Any]:
+        """Return the parameters with the swept one at `value`, an integer where the parameter is one."""
+        types = {field.name: field.type for field in dataclasses.fields(SYSTEMS[self.system].params_type)}
+        whole = types.get(self.options.sweep) is int and float(value).is_integer()
+        return {**self.params, self.options.sweep: int(value) if whole else value}
 
     def build_system(self) -> System:
         """Build the system; an episode is as long as the evaluation needs."""

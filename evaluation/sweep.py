@@ -43,7 +43,7 @@ def sweep_plans(plan: Plan) -> list[tuple[float, Plan]]:
             Plan(
                 plan.system,
                 plan.preset,
-                {**plan.params, options.sweep: value},
+                plan.swept_params(value),
                 dataclasses.replace(
                     options, sweep="", sweep_values=(), output=str(Path(options.output) / f"{options.sweep}={value:g}")
                 ),

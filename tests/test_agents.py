@@ -483,6 +483,19 @@ def test_bad_files_and_shapes_are_named(tmp_path: Path) -> None:
         Shape.of(gymnasium.make_vec("Pendulum-v1", 2))
 
 
+def test_what_can_not_be_learned_from_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be NEXT_STEP"):
+        agent_for(sequential_env()).begin(sequential_env(autoreset_mode="SameStep"), 100)
+    env = sequential_env(8)
+    with pytest.raises(ValueError, match="must be more than n_step = 16"):
+        agent_for(env, replay=64, n_step=16).begin(env, 100)
+    with pytest.raises(ValueError, match=r"hidden = \(8, 8\)"):
+        agent_for(env).start_from(agent_for(env, hidden=(8, 8)))
+    agent_for(env).train(env, 200, folder=tmp_path)
+    with pytest.raises(ValueError, match="agent_seed = 0, not 7"):
+        D3QN.for_env(env, D3QNSettings.create(FAST), seed=7).train(env, 200, folder=tmp_path)
+
+
 def test_a_resumed_environment_that_can_not_be_stored_is_named(tmp_path: Path) -> None:
     env = Chain(4)
     agent = D3QN.for_env(env, D3QNSettings.create({**FAST, "network": "independent", "hidden": (8,)}))

@@ -1,5 +1,6 @@
 """Learned schedulers of the association system: compiled networks against the agent, repair, guides, quality."""
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -12,7 +13,7 @@ from fedtwin.agents import D3QN
 from fedtwin.agents.greedy import GreedySettings, LearnedGreedy
 from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
 from fedtwin.agents.weights import find_weights, shipped_weights
-from fedtwin.baselines import SOLVERS
+from fedtwin.baselines import SOLVERS, find_solver
 from fedtwin.baselines import association_kernel as kernel
 from fedtwin.baselines.association import UNGUIDED, anywhere, problem_of, random_start, solver, weakest_first
 from fedtwin.baselines.association_learned import (
@@ -106,6 +107,33 @@ def test_samples_begin_with_the_greedy_schedule_and_only_help() -> None:
     assert (swapped <= eight * (1 + 1e-9)).all()
     assert (cost("d3qn") <= raw * (1 + 1e-9)).all()
     assert (cost("d3qn_swap") <= raw * (1 + 1e-9)).all()
+
+
+def test_nobody_is_served_where_every_budget_is_spent() -> None:
+    system = build(num_clients=4)
+    state = states(system, 2)
+    state = dataclasses.replace(state, energy_used=state.energy_used + np.inf, energy_budget=state.energy_used + 1.0)
+    for name in ("d3qn", "d3qn_8_swap", "learned_greedy", "d3qn_best"):
+        assert (METHODS[name](system, state).server == -1).all()
+
+
+def test_weights_before_the_first_update_decide_like_their_agent(tmp_path: Path) -> None:
+    path = tmp_path / "new.safetensors"
+    env = vector_env("association", 2, decisions="sequential")
+    agent = D3QN.for_env(env)
+    agent.save(path)
+    system = build(decisions="sequential")
+    simulator = Simulator(system, 20, shared_draws=True)
+    simulator.reset(3)
+    compiled = find_solver("association", f"d3qn_raw:{path}")(system, simulator.state)
+    outcome = None
+    while outcome is None:
+        outcome = simulator.take_turn(agent.act(simulator.visible(), simulator.legal()))
+    assert (compiled.server == outcome.decision.server).all(axis=-1).mean() > 0.8
+    tensors, values = read_checkpoint(path)
+    write_checkpoint(path, {**tensors, "mean": tensors["mean"] * np.nan}, values)
+    with pytest.raises(ValueError, match="weights that are not finite"):
+        find_solver("association", f"d3qn_raw:{path}")(system, simulator.state)
 
 
 # Repair.

@@ -354,6 +354,25 @@ def test_agents_of_ones_own_are_methods(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+def test_agents_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "agent.safetensors"
+    solve = find_solver("association", independent_agent(path))
+    system = make_system("association", num_clients=5, num_channels=3)
+    with pytest.raises(ValueError, match="was trained for"):
+        solve(system, system.start(system.draw(generator(0, 0, 0))))
+    D3QN.for_env(vector_env("association", 2, num_clients=4), D3QNSettings(network="independent", hidden=(8,))).save(
+        path
+    )
+    with pytest.raises(ValueError, match="does not say what its agents see"):
+        find_solver("association", f"d3qn:{path}")
+
+
+def test_integers_can_be_swept(tmp_path: Path) -> None:
+    values = ["--sweep", "num_clients", "--sweep-values", "3", "5", "--output", str(tmp_path)]
+    main(["association", "--num-channels", "3", "--twins", "2", "--jobs", "1", "--methods", "greedy", *values])
+    assert (tmp_path / "num_clients=5" / "report.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("method", "message"),
     [

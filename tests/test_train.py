@@ -113,6 +113,10 @@ def test_stable_baselines_train_and_resume(algorithm: str, decisions: str, tmp_p
     assert (tmp_path / "model.zip").is_file()
     assert first[-1]["transitions"] >= 600
     main([*TINY, *options, "--output", str(tmp_path), "--steps", "1000"])
+    with pytest.raises(SystemExit):
+        main([*TINY, *options, "--output", str(tmp_path), "--seed", "9"])
+    with pytest.raises(SystemExit):
+        main([*TINY, "--output", str(tmp_path)])
     again = facts(tmp_path)
     assert again[: len(first)] == first
     assert again[-1]["transitions"] >= 1000

@@ -210,9 +210,12 @@ class Simulator:
         draw = self.system.draw(rng, (self.num_envs,))
         return draw if self.device is None else self._on_device(draw)
 
+    def _look(self) -> None:
+        self.seen = self.system.believed(self.state)
+
     def _begin_round(self, anew: Array | None) -> None:
         """Prepare the decisions of a round in the copies `anew` `(B,)`; None: in all."""
-        self.seen = self.system.believed(self.state)
+        self._look()
         undecided = self.system.undecided(self.state)
         if anew is None:
             self.partial = undecided
@@ -261,7 +264,7 @@ class Simulator:
             tree = getattr(self, label)
             stored = {field.name: arrays[f"{label}.{field.name}"] for field in dataclasses.fields(tree)}
             setattr(self, label, self._on_device(type(tree)(**stored)))
-        self.seen = self.system.believed(self.state)
+        self._look()
         self.shown = (self.state, self.partial)
         for name in ("turn", "order", "_asked", "_over"):
             array = arrays.get(name)

@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "torch==2.13.0"
 	$(BIN)/pip install --quiet --disable-pip-version-check "setuptools>=77" -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[dev]" -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[dev,privacy,vit]" -c constraints.txt
 	@touch $(STAMP)
 
 install: $(STAMP) ## Make .venv with the tested versions

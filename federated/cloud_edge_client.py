@@ -1,0 +1,156 @@
+"""Cloud-edge-client collaborative learning (Zhao et al., JSAC 2023, section III, Algorithm 1, eqs (1)-(4))."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..storage.checkpoint import prefixed, select
+from .data import Dataset
+from .local import Segment, train_together
+from .models import SplitModel
+from .parameters import add, bits, difference, loaded, norms, parameters_of, point, shares, stack, take, weighted_sum
+from .plan import Plan
+from .population import Batches, Population
+from .privacy import Privacy, spent_epsilon
+from .procedure import LearningSettings, Procedure
+from .scoring import MOST_NUMBERS, score
+from .splitting import bytes_at
+
+
+class CloudEdgeClient(Procedure):
+    """Clients keep private heads; edge servers train bodies on their clients' features; the cloud averages bodies.
+
+    Heads are averaged among the clients that agree to it, disturbed by noise if privacy is asked for. A frozen head is
+    pretrained and the same for all: its features are computed once, no gradient goes back.
+    """
+
+    def __init__(
+        self,
+        model: SplitModel,
+        population: Population,
+        held_out: Dataset,
+        settings: LearningSettings | None = None,
+        *,
+        num_servers: int = 4,
+        privacy: Privacy | None = None,
+    ) -> None:
+        """Build the procedure; see `Procedure`.
+
+        Args:
+            model: cut after `settings.cut` blocks.
+            population: clients.
+            held_out: data for scores.
+            settings: how clients train.
+            num_servers: edge servers M.
+            privacy: disturbs heads that are given away; None: they are averaged as they are.
+
+        Raises:
+            ValueError: a cut that the model lacks, or no server.
+        """
+        if num_servers < 1:
+            raise ValueError(f"num_servers is {num_servers}, must be at least 1")
+        super().__init__(model, population, held_out, settings)
+        self.num_servers, self.privacy = num_servers, privacy
+        first, rest = self.model.split(self.settings.cut)
+        self.crossing = bytes_at(first, population.data)
+        self.head, self.body = Segment(first), Segment(rest)
+        if self.settings.head == "frozen":
+            self.population = Population(encoded(first, population.data), population.parts, seed=population.seed)
+            self.held_out = encoded(first, held_out)
+            self.head = Segment(nn.Sequential())
+        self.heads = stack(parameters_of(self.head.module), self.num_clients)
+        self.common_head = parameters_of(self.head.module)
+        self.bodies = parameters_of(self.body.module)
+        self.releases = np.zeros(self.num_clients, np.int64)
+
+    def train(self, plan: Plan, batches: Batches, loss: np.ndarray, change: np.ndarray, sent: np.ndarray) -> None:
+        """Stage I: split learning at every server. Stage II: aggregation of bodies, and of heads of those who agree."""
+        clients = batches.clients
+        used, group = np.unique(plan.server[clients], return_inverse=True)
+        rows = torch.from_numpy(clients).to(self.device)
+        heads, bodies = take(self.heads, rows), stack(self.bodies, len(used))
+        way = self.way(self.head, self.body)
+        losses = train_together(self.head, self.body, heads, bodies, group, self.population, batches, self.rule, way)
+        weights = np.asarray(batches.samples if plan.weights is None else plan.weights[clients], np.float64)
+        at_server = np.bincount(group, weights, minlength=len(used))
+        add(self.bodies, weighted_sum(difference(bodies, self.bodies), shares(at_server)))
+        moved = difference(heads, take(self.heads, rows))
+        for name, value in heads.items():
+            self.heads[name][rows] = value
+        loss[clients] = losses.cpu().numpy()
+        change[clients] = norms(moved, len(clients)).cpu().numpy()
+        up, down = self.crossing
+        sent[0, clients] += batches.samples * up
+        sent[1, clients] += batches.samples * (down if self.head.trained else 0)
+        self.share_heads(plan, batches, weights, sent)
+
+    def share_heads(self, plan: Plan, batches: Batches, weights: np.ndarray, sent: np.ndarray) -> None:
+        """Average the heads of the clients that agree, eq (4); they are told relative to the last average."""
+        clients = batches.clients
+        if self.settings.head == "shared":
+            agree = np.ones(len(clients), np.bool_)
+        else:
+            agree = np.zeros(len(clients), np.bool_) if plan.share_head is None else plan.share_head[clients]
+        if not agree.any() or not self.head.trained:
+            return
+        rows = torch.from_numpy(clients[agree]).to(self.device)
+        told = difference(take(self.heads, rows), self.common_head)
+        if self.privacy is not None:
+            told = self.privacy.disturb(told, self.population.seed, self.rounds, clients[agree])
+        add(self.common_head, weighted_sum(told, shares(weights[agree])))
+        for name, value in self.common_head.items():
+            self.heads[name][rows] = value
+        self.releases[clients[agree]] += 1
+        sent[:, clients[agree]] += bits(self.common_head) // 8
+
+    def epsilon(self) -> np.ndarray:
+        """Return the privacy loss `(N,)` of each client so far; infinite where heads were given away undisturbed."""
+        if self.privacy is None:
+            return np.where(self.releases > 0, np.inf, 0.0)
+        noise, delta = self.privacy.noise_multiplier, self.privacy.delta
+        spent = {count: spent_epsilon(noise, count, delta) for count in set(self.releases.tolist())}
+        return np.array([spent[count] for count in self.releases.tolist()])
+
+    def score(self) -> tuple[float, float]:
+        """Return loss and accuracy on the held-out data, the mean over clients' heads, each with the common body."""
+        body = point(self.body.module, self.bodies)
+        if not self.head.trained:
+            return score(body, self.held_out)
+        scores = [
+            score(nn.Sequential(point(self.head.module, take(self.heads, client)), body), self.held_out)
+            for client in range(self.num_clients)
+        ]
+        loss, accuracy = np.mean(scores, axis=0)
+        return float(loss), float(accuracy)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights of heads, of the last shared head and of the body by name."""
+        common = prefixed(self.common_head, "common")
+        return {**prefixed(self.heads, "head"), **common, **prefixed(self.bodies, "body")}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over weights."""
+        self.heads = loaded(select(tensors, "head"), self.heads)
+        self.common_head = loaded(select(tensors, "common"), self.common_head)
+        self.bodies = loaded(select(tensors, "body"), self.bodies)
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""
+        tensors, values = super().state_dict()
+        return tensors, {**values, "releases": self.releases.tolist()}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was called, in a procedure built alike."""
+        super().load_state_dict(tensors, values)
+        self.releases = np.array(values["releases"], np.int64)
+
+
+@torch.no_grad()
+def encoded(head: nn.Module, data: Dataset) -> Dataset:
+    """Return the dataset with the head's features in place of its inputs."""
+    head.eval()
+    chunk = max(1, MOST_NUMBERS // max(1, data.inputs[0].numel()))
+    return Dataset(torch.cat([head(part) for part in torch.split(data.inputs, chunk)]), data.labels, data.num_classes)

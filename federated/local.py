@@ -1,0 +1,368 @@
+"""Clients that train together: mini-batch gradient descent on models cut in two, heads with clients, bodies in groups.
+
+A *group* of clients trains one body; with a group for each client and an empty head this is the local training of
+FedAvg. Three ways give the same result: *stacked* (parameters on a leading axis, one batched product per layer),
+*looped* (one model after the other, what convolutions want on a CPU) and *mapped* (`torch.func.vmap`, for a GPU).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy
+
+from .parameters import Parameters, point, take
+from .population import Batches, Population
+
+Way = Literal["stacked", "looped", "mapped"]
+SLOPES: Mapping[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.ReLU: lambda y: y > 0,
+    nn.Sigmoid: lambda y: y * (1.0 - y),
+    nn.Tanh: lambda y: 1.0 - y.square(),
+}
+"""Derivatives of the activations that stacked clients may have, by their outputs."""
+
+
+class TrainingDiverged(ArithmeticError):
+    """A client's loss is no longer finite."""
+
+
+@dataclasses.dataclass
+class Segment:
+    """A part of a model as a function of its parameters."""
+
+    module: nn.Module
+    frozen: bool = False
+
+    @property
+    def trained(self) -> bool:
+        """Whether there are parameters to train."""
+        return not self.frozen and any(True for _ in self.module.parameters())
+
+    def leaves(self) -> list[tuple[str, nn.Module]]:
+        """Return the modules without children, in order, with their names."""
+        return [(name, m) for name, m in self.module.named_modules() if name and not list(m.children())]
+
+    def stackable(self) -> bool:
+        """Whether copies can run as batched products: linear layers and functions of single numbers, in sequence."""
+        whole = (nn.Sequential, nn.Linear, nn.Flatten, *SLOPES)
+        return self.frozen or all(isinstance(module, whole) for module in self.module.modules())
+
+    def single(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Map `(B, ...)` with the parameters of one copy; a frozen part has the module's own."""
+        if self.frozen or not parameters:
+            with torch.set_grad_enabled(not self.frozen):
+                return self.module(x)  # type: ignore[no-any-return]
+        return functional_call(self.module, dict(parameters), (x,))  # type: ignore[no-any-return]
+
+
+@dataclasses.dataclass(frozen=True)
+class Descent:
+    """Local gradient descent."""
+
+    learning_rate: float
+    proximal: float = 0.0
+    """FedProx's mu: the gradient gains mu (w - w_start)."""
+
+
+def choose_way(head: Segment, body: Segment, device: torch.device) -> Way:
+    """Return the fastest way, as measured: dense models stacked; convolutions looped on a CPU, mapped elsewhere."""
+    if head.stackable() and body.stackable():
+        return "stacked"
+    return "looped" if device.type == "cpu" or head.trained else "mapped"
+
+
+def descend(parameters: list[Tensor], gradients: list[Tensor], start: list[Tensor], rule: Descent) -> None:
+    """Take a step of gradient descent in place; `start` are the weights that FedProx stays close to."""
+    with torch.no_grad():
+        if rule.proximal:
+            pull = torch._foreach_sub(parameters, start)
+            gradients = list(torch._foreach_add(gradients, pull, alpha=rule.proximal))
+        torch._foreach_add_(parameters, gradients, alpha=-rule.learning_rate)
+
+
+def train_together(
+    head: Segment,
+    body: Segment,
+    heads: Parameters,
+    bodies: Parameters,
+    group: np.ndarray | None,
+    population: Population,
+    batches: Batches,
+    rule: Descent,
+    way: Way,
+) -> Tensor:
+    """Train heads and bodies in place, a mini-batch of every client at a time.
+
+    A head learns from the mean loss of its client's batch (Zhao et al., eq (2)), a body from the mean loss over the
+    batches of all clients of its group (eq (1)).
+
+    Args:
+        head: the clients' part of the model.
+        body: the servers' part.
+        heads: stacked parameters `(A, ...)` in the order of the batches.
+        bodies: stacked parameters `(G, ...)`.
+        group: `(A,)` the body of each client; None: one each, in order.
+        population: whose samples.
+        batches: which of them.
+        rule: learning rate and proximal term.
+        way: how.
+
+    Returns:
+        `(A,)` mean loss of each client over the samples it trained on.
+
+    Raises:
+        TrainingDiverged: a loss is NaN or infinite; names the client.
+    """
+    run: Mapping[Way, Callable[..., Tensor]] = {
+        "stacked": train_stacked,
+        "looped": train_looped,
+        "mapped": train_mapped,
+    }
+    sums = run[way](head, body, heads, bodies, group, population, batches, rule)
+    broken = ~torch.isfinite(sums)
+    if bool(broken.any()):
+        step, row = broken.nonzero()[0].tolist()
+        raise TrainingDiverged(
+            f"the loss of client_{batches.clients[row]} is {float(sums[step, row])}, must be finite: "
+            f"lower learning_rate = {rule.learning_rate:g}"
+        )
+    return sums.sum(dim=0) / torch.from_numpy(batches.samples).to(sums)
+
+
+class Dense:
+    """Stacked copies of linear layers and activations, with their gradients written out.
+
+    A layer's step is one product that adds to the weights in place, so that no gradient of weights is ever stored.
+    """
+
+    def __init__(self, segment: Segment, parameters: Parameters, groups: Tensor | None, rule: Descent) -> None:
+        """Take the stacked parameters `(G, ...)` to train in place; `groups` `(A,)` says whose copy a client uses."""
+        self.segment, self.parameters, self.groups, self.rule = segment, parameters, groups, rule
+        self.layers = [] if segment.frozen else list(segment.leaves())
+        near = rule.proximal and segment.trained
+        self.start = {name: value.clone() for name, value in parameters.items()} if near else {}
+        self.outputs: list[Tensor] = []
+
+    def copies(self, name: str, active: int) -> Tensor:
+        """Return the parameter of every active client, `(active, ...)`."""
+        value = self.parameters[name]
+        return value[:active] if self.groups is None else value[self.groups[:active]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(A, B, ...)`; outputs of all layers are remembered."""
+        if self.segment.frozen:
+            features = self.segment.single({}, x.flatten(0, 1))
+            return features.view(*x.shape[:2], *features.shape[1:])
+        self.outputs = [x]
+        for name, layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                weight = self.copies(f"{name}.weight", len(x)).transpose(1, 2)
+                if layer.bias is None:
+                    x = torch.bmm(x, weight)
+                else:
+                    x = torch.baddbmm(self.copies(f"{name}.bias", len(x))[:, None], x, weight)
+            else:
+                x = x.flatten(2) if isinstance(layer, nn.Flatten) else layer(x)
+            self.outputs.append(x)
+        return x
+
+    def backward(self, gradient: Tensor, *, below: bool) -> Tensor:
+        """Take a step against the gradient `(A, B, ...)` of the last output; return that of the input, if wanted."""
+        for position in reversed(range(len(self.layers))):
+            (name, layer), given = self.layers[position], self.outputs[position]
+            if isinstance(layer, nn.Linear):
+                more = below or any(isinstance(earlier, nn.Linear) for _, earlier in self.layers[:position])
+                following = torch.bmm(gradient, self.copies(f"{name}.weight", len(given))) if more else gradient
+                self.descend(f"{name}.weight", gradient.transpose(1, 2), given)
+                if layer.bias is not None:
+                    self.descend(f"{name}.bias", gradient.sum(dim=1), None)
+                gradient = following
+                if not more:
+                    break
+            elif isinstance(layer, nn.Flatten):
+                gradient = gradient.view(given.shape)
+            else:
+                gradient = gradient * SLOPES[type(layer)](self.outputs[position + 1])
+        return gradient
+
+    def descend(self, name: str, left: Tensor, right: Tensor | None) -> None:
+        """Subtract learning_rate (left right + mu (w - w_start)) from the clients' copies of a parameter."""
+        rate, active = self.rule.learning_rate, len(left)
+        if self.groups is not None:
+            groups = self.groups[:active]
+            used = torch.unique(groups)
+            if self.start:
+                self.parameters[name][used] -= (
+                    rate * self.rule.proximal * (self.parameters[name] - self.start[name])[used]
+                )
+            gradient = left if right is None else torch.bmm(left, right)
+            self.parameters[name].index_add_(0, groups, gradient, alpha=-rate)
+            return
+        own = self.parameters[name][:active]
+        if self.start:
+            own.lerp_(self.start[name][:active], rate * self.rule.proximal)
+        if right is None:
+            own.add_(left, alpha=-rate)
+        else:
+            own.baddbmm_(left, right, alpha=-rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """How much each client's batch counts in a step."""
+
+    weight: Tensor
+    """`(T, A)` factor of a sample's loss in the body's mean."""
+    boost: Tensor | None
+    """`(T, A)` factor that turns a gradient of the body's mean into one of the client's own; None: 1."""
+    count: Tensor
+    """`(T, A)` samples of the batch."""
+
+    @classmethod
+    def of(cls, batches: Batches, group: np.ndarray | None, device: torch.device) -> "Shares":
+        """Compute the shares of all steps."""
+        count = batches.count.T.astype(np.float32)
+        own = np.maximum(count, 1.0)
+        if group is None:
+            return cls(torch.from_numpy(1.0 / own).to(device), None, torch.from_numpy(count).to(device))
+        together = np.zeros((count.shape[0], int(group.max()) + 1), np.float32)
+        np.add.at(together.T, group, batches.count.astype(np.float32))
+        whole = np.maximum(together[:, group], 1.0)
+        factors = (torch.from_numpy(array).to(device) for array in (1.0 / whole, whole / own, count))
+        weight, boost, samples = factors
+        return cls(weight, boost, samples)
+
+
+def train_stacked(
+    head: Segment,
+    body: Segment,
+    heads: Parameters,
+    bodies: Parameters,
+    group: np.ndarray | None,
+    population: Population,
+    batches: Batches,
+    rule: Descent,
+) -> Tensor:
+    """Train with clients on a leading axis; those with most steps come first, so that who is active is a prefix."""
+    data = population.data
+    device = data.labels.device
+    shares = Shares.of(batches, group, device)
+    valid = torch.arange(batches.index.shape[2], device=device) < shares.count[..., None]
+    groups = None if group is None else torch.from_numpy(group).to(device)
+    sums = torch.zeros(batches.count.T.shape, device=device)
+    steps = batches.steps
+    below, above = Dense(head, heads, None, rule), Dense(body, bodies, groups, rule)
+    for step in range(batches.index.shape[1]):
+        active = int(np.searchsorted(-steps, -step))
+        index = batches.index[:active, step]
+        features = below.forward(data.inputs[index])
+        logits = above.forward(features)
+        chance = torch.softmax(logits, dim=-1)
+        target = data.labels[index][..., None]
+        mask = valid[step, :active, :, None]
+        sums[step, :active] = (torch.log_softmax(logits, dim=-1).gather(-1, target) * mask).sum(dim=(1, 2)).neg_()
+        gradient = chance.scatter_add_(-1, target, -torch.ones_like(target, dtype=chance.dtype))
+        gradient *= mask * shares.weight[step, :active, None, None]
+        arrived = above.backward(gradient, below=head.trained)
+        if head.trained:
+            if shares.boost is not None:
+                arrived = arrived * shares.boost[step, :active].view(-1, *(1,) * (arrived.ndim - 1))
+            below.backward(arrived, below=False)
+    return sums
+
+
+def train_looped(
+    head: Segment,
+    body: Segment,
+    heads: Parameters,
+    bodies: Parameters,
+    group: np.ndarray | None,
+    population: Population,
+    batches: Batches,
+    rule: Descent,
+) -> Tensor:
+    """Train body after body on one model whose parameters point into the stacked ones."""
+    sums = torch.zeros(batches.count.T.shape)
+    labels = np.arange(len(batches.clients)) if group is None else group
+    for number in np.unique(labels).tolist():
+        members = np.flatnonzero(labels == number)
+        parameters: list[Tensor] = []
+        if body.trained:
+            parameters.extend(point(body.module, take(bodies, number)).parameters())
+        start = [value.detach().clone() for value in parameters] if rule.proximal else []
+        near = {
+            row: [value[row].clone() for value in heads.values()] if rule.proximal else [] for row in members.tolist()
+        }
+        for step in range(int(np.count_nonzero(batches.count[members], axis=1).max())):
+            present = [row for row in members.tolist() if batches.count[row, step]]
+            visit = [batches.index[row, step, : batches.count[row, step]] for row in present]
+            minds = [{n: v[row].detach().requires_grad_(head.trained) for n, v in heads.items()} for row in present]
+            features = [
+                head.single(mind, population.data.inputs[index]) for mind, index in zip(minds, visit, strict=True)
+            ]
+            whole = features[0] if len(features) == 1 else torch.cat(features)
+            cut = whole.detach().requires_grad_(head.trained)
+            targets = population.data.labels[visit[0] if len(visit) == 1 else torch.cat(visit)]
+            losses = cross_entropy(body.module(cut), targets, reduction="none")
+            gradients = list(torch.autograd.grad(losses.mean(), [*([cut] if head.trained else []), *parameters]))
+            sizes = [len(index) for index in visit]
+            for row, part in zip(present, torch.split(losses.detach(), sizes), strict=True):
+                sums[step, row] = part.sum()
+            if head.trained:
+                arrived = torch.split(gradients.pop(0), sizes)
+                # All heads are parts of one tensor: none may change before every gradient is known.
+                steps = [
+                    list(torch.autograd.grad(feature, list(mind.values()), part * (len(targets) / len(part))))
+                    for mind, feature, part in zip(minds, features, arrived, strict=True)
+                ]
+                for row, mind, back in zip(present, minds, steps, strict=True):
+                    descend(list(mind.values()), back, near[row], rule)
+            if parameters:
+                descend(parameters, gradients, start, rule)
+    return sums
+
+
+def train_mapped(
+    head: Segment,
+    body: Segment,
+    heads: Parameters,
+    bodies: Parameters,
+    group: np.ndarray | None,
+    population: Population,
+    batches: Batches,
+    rule: Descent,
+) -> Tensor:
+    """Train whole models of clients in one vectorised call per step.
+
+    Raises:
+        ValueError: a head that is trained, or bodies that several clients share.
+    """
+    if head.trained or group is not None:
+        raise ValueError("way 'mapped' trains a body for every client and no heads: choose 'looped'")
+    data = population.data
+    shares = Shares.of(batches, None, data.labels.device)
+    sums = torch.zeros(batches.count.T.shape, device=data.labels.device)
+    steps = batches.steps
+    valid = torch.arange(batches.index.shape[2], device=sums.device) < shares.count[..., None]
+    start = [value.clone() for value in bodies.values()] if rule.proximal else []
+
+    def objective(parameters: Parameters, x: Tensor, y: Tensor, mask: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        summed = (cross_entropy(body.single(parameters, x), y, reduction="none") * mask).sum()
+        return summed * weight, summed
+
+    gradient = vmap(grad(objective, has_aux=True), randomness="different")
+    for step in range(batches.index.shape[1]):
+        active = int(np.searchsorted(-steps, -step))
+        index = batches.index[:active, step]
+        own = {name: value[:active] for name, value in bodies.items()}
+        x = head.single({}, data.inputs[index.flatten()])
+        x = x.view(*index.shape, *x.shape[1:])
+        found, found_sums = gradient(own, x, data.labels[index], valid[step, :active], shares.weight[step, :active])
+        sums[step, :active] = found_sums
+        descend(list(own.values()), [found[name] for name in own], [value[:active] for value in start], rule)
+    return sums

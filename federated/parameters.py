@@ -1,0 +1,91 @@
+"""Parameters of many copies of a model: tensors by name, with the copies on a leading axis."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Parameters = dict[str, Tensor]
+"""Tensors by name; stacked ones have a leading axis of copies."""
+
+
+def parameters_of(module: nn.Module) -> Parameters:
+    """Return copies of a module's parameters, detached."""
+    return {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def stack(parameters: Mapping[str, Tensor], copies: int) -> Parameters:
+    """Return `copies` equal copies on a leading axis."""
+    return {name: value.expand(copies, *value.shape).clone() for name, value in parameters.items()}
+
+
+def take(parameters: Mapping[str, Tensor], index: Tensor | int) -> Parameters:
+    """Return the copies at `index`; of an integer, views of one copy without the leading axis."""
+    return {name: value[index] for name, value in parameters.items()}
+
+
+def shares(weights: np.ndarray) -> np.ndarray:
+    """Return weights `(A,)` divided by their sum.
+
+    Raises:
+        ValueError: all weights are 0.
+    """
+    total = weights.sum()
+    if not total > 0:
+        raise ValueError(f"weights of the clients that take part are {weights.tolist()}, must not all be 0")
+    return np.asarray(weights / total)
+
+
+def weighted_sum(stacked: Mapping[str, Tensor], weights: np.ndarray) -> Parameters:
+    """Return sum_c w_c x_c over the leading axis: FedAvg; Zhao et al., eqs (3) and (4)."""
+
+    def reduce(value: Tensor) -> Tensor:
+        total: Tensor = torch.tensordot(torch.from_numpy(weights).to(value), value, dims=1)
+        return total
+
+    return {name: reduce(value) for name, value in stacked.items()}
+
+
+def difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Parameters:
+    """Return a - b; one of them may be a single copy for all of the other."""
+    return {name: value - b[name] for name, value in a.items()}
+
+
+def add(parameters: Parameters, change: Mapping[str, Tensor]) -> None:
+    """Add `change` to `parameters` in place."""
+    for name, value in change.items():
+        parameters[name].add_(value)
+
+
+def point(module: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
+    """Let the module's parameters be these tensors, without a copy, and return the module."""
+    for name, own in module.named_parameters():
+        own.data = parameters[name]
+    return module
+
+
+def norms(stacked: Mapping[str, Tensor], copies: int) -> Tensor:
+    """Return the Euclidean norm of each copy, `(copies,)`."""
+    total = torch.zeros(copies)
+    for value in stacked.values():
+        total = total.to(value.device) + value.reshape(copies, -1).square().sum(dim=1)
+    return total.sqrt()
+
+
+def bits(parameters: Mapping[str, Tensor]) -> int:
+    """Return the bits of one copy that has no leading axis."""
+    return sum(value.numel() * value.element_size() * 8 for value in parameters.values())
+
+
+def loaded(tensors: Mapping[str, Tensor], like: Parameters) -> Parameters:
+    """Return copies of `tensors` on the device of `like`.
+
+    Raises:
+        ValueError: a tensor is missing or has another shape.
+    """
+    for name, value in like.items():
+        given = tuple(tensors[name].shape) if name in tensors else None
+        if given != tuple(value.shape):
+            raise ValueError(f"parameter {name} is {given}, must be {tuple(value.shape)}: the model is another one")
+    return {name: tensors[name].to(value.device, copy=True) for name, value in like.items()}

@@ -14,7 +14,7 @@ import tyro
 from fedtwin.agents.curves import draw_curves
 from fedtwin.agents.d3qn import D3QN, D3QNSettings
 from fedtwin.agents.greedy import GreedySettings, LearnedGreedy
-from fedtwin.agents.training import BEST, CHECKPOINT, MODEL, Facts, Log, Schedule, Score, require_same, train
+from fedtwin.agents.training import BEST, CHECKPOINT, MODEL, STEP, Schedule, Score, train
 from fedtwin.envs import SYSTEMS, environment_id, make_system, vector_env
 from fedtwin.envs.association import AssociationSystem
 from fedtwin.envs.checks import unknown_name
@@ -22,7 +22,9 @@ from fedtwin.envs.settings import Settings, argument, parameter
 from fedtwin.envs.system import System
 from fedtwin.evaluation.held_out import HeldOut
 from fedtwin.evaluation.plan import experiment_names, read_experiment
+from fedtwin.storage.checkpoint import require_same
 from fedtwin.storage.files import write_atomically
+from fedtwin.storage.log import Facts, Log
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -166,7 +168,7 @@ def train_sb3(job: Job, algorithm: str, advanced: Any) -> Path:
         model = sb3.load_model(path, model)
     write_atomically(run_file, json.dumps(identity, indent=1) + "\n")
     held_out = HeldOut(system, options.held_out, options.held_out_rounds)
-    log = Log(folder, model.num_timesteps)
+    log = Log(folder, model.num_timesteps, step=STEP)
 
     def scored(transitions: int) -> None:
         facts = {"transitions": transitions, **held_out(sb3.SB3Agent(model))}

@@ -7,7 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..storage.files import write_atomically
-from .training import LOG, read_line
+from ..storage.log import read_log
+from .training import STEP
 
 PANELS = (
     ("loss", "loss", "log"),
@@ -19,7 +20,7 @@ PANELS = (
 
 def draw_curves(folder: Path) -> Path:
     """Draw what the log of a training holds and return the picture's path."""
-    facts = [line for line in map(read_line, (folder / LOG).read_text(encoding="utf-8").splitlines()) if line]
+    facts = read_log(folder, step=STEP)
     panels = [panel for panel in PANELS if any(panel[0] in line for line in facts)] or [PANELS[0]]
     figure = Figure(figsize=(4.2 * len(panels), 3.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)

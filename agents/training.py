@@ -9,17 +9,15 @@ from typing import Any, Protocol
 
 import torch
 from gymnasium.vector import VectorEnv
-from torch.utils.tensorboard import SummaryWriter
 
 from ..envs.settings import Settings, parameter
-from ..storage.checkpoint import read_checkpoint, write_checkpoint
-from ..storage.files import write_atomically
+from ..storage.checkpoint import read_checkpoint, require_same, write_checkpoint
+from ..storage.log import Facts, Log
 
-CHECKPOINT, BEST, LOG = "checkpoint.safetensors", "best.safetensors", "log.jsonl"
+CHECKPOINT, BEST, STEP = "checkpoint.safetensors", "best.safetensors", "transitions"
 MODEL = "model.zip"
 """The model of a run of Stable-Baselines3."""
 
-Facts = dict[str, float]
 Score = Callable[[Any], Mapping[str, float]]
 """Scores an agent on held-out twins: named numbers, "ratio" among them, the lower the better."""
 
@@ -56,36 +54,6 @@ class Learner(Protocol):
 
     def save(self, path: Path) -> None:
         """Write what is needed to act."""
-
-
-class Log:
-    """The file `log.jsonl`, one JSON object per score, and the same numbers for TensorBoard."""
-
-    def __init__(self, folder: Path, upto: int) -> None:
-        """Keep the lines of earlier transitions than `upto`, whole ones only; a resumed run writes the rest again."""
-        self.path = folder / LOG
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in map(read_line, lines) if line is not None and line["transitions"] <= upto]
-        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=upto + 1)
-
-    def add(self, facts: Facts) -> None:
-        """Append one line."""
-        with self.path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(facts) + "\n")
-        for name, value in facts.items():
-            if name != "transitions":
-                self.writer.add_scalar(name, value, int(facts["transitions"]))
-        self.writer.flush()
-
-
-def read_line(line: str) -> Facts | None:
-    """Return the facts of a line, None where it is damaged."""
-    try:
-        facts = json.loads(line)
-    except ValueError:
-        return None
-    return facts if isinstance(facts, dict) and "transitions" in facts else None
 
 
 def train(
@@ -130,7 +98,7 @@ def train(
             leftover.unlink()
         if (folder / CHECKPOINT).exists():
             state = resume(agent, folder / CHECKPOINT, known)
-        log = Log(folder, agent.transitions)
+        log = Log(folder, agent.transitions, step=STEP)
     began, before = time.perf_counter(), agent.transitions
     while agent.transitions < schedule.steps and not finished(state, schedule):
         agent.advance()
@@ -166,16 +134,6 @@ def keep_best(agent: Learner, folder: Path | None, state: dict[str, Any], facts:
             agent.save(folder / BEST)
     if state["best"] is not None:
         facts["best_ratio"] = state["best"]
-
-
-def require_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where the run in `path` is not the one that is wanted; names the first difference."""
-    for name in sorted({*found, *wanted}):
-        if found.get(name) != wanted.get(name):
-            raise ValueError(
-                f"{path} holds a run with {name} = {found.get(name)}, not {wanted.get(name)}: "
-                "choose another folder or delete it"
-            )
 
 
 def resume(agent: Learner, path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:

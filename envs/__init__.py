@@ -16,6 +16,7 @@ from .aec import AECView
 from .association import AssociationSystem
 from .central import CentralView
 from .checks import unknown_name
+from .learning import LearningMode
 from .masks import MaskStyle
 from .parallel import ParallelView
 from .system import System
@@ -47,7 +48,14 @@ def make_system(name: str, preset: str | None = None, **params: Any) -> System:
 
 
 def parallel_env(
-    name: str, *, preset: str | None = None, render_mode: str | None = None, mask: MaskStyle = "info", **params: Any
+    name: str,
+    *,
+    preset: str | None = None,
+    render_mode: str | None = None,
+    mask: MaskStyle = "info",
+    learning: LearningMode = "analytic",
+    task: Any = None,
+    **params: Any,
 ) -> ParallelView:
     """Build the PettingZoo view of a system, in which a step is a whole round.
 
@@ -56,23 +64,41 @@ def parallel_env(
         preset: a named set of parameters.
         render_mode: None, "human" or "rgb_array".
         mask: whether legal actions go into `info["action_mask"]` or into the observation.
+        learning: "analytic": progress is predicted; "live": every round trains the task's model with the clients,
+            servers and samples that were decided, and infos carry loss, accuracy and bytes.
+        task: what is learned live: a name ("digits", "clips", ...), a path with data, or what
+            `fedtwin.federated.tasks.make_task` returns; None: the digits.
         **params: fields of the system's `Params`.
     """
-    return ParallelView(make_system(name, preset, **params), render_mode, mask)
+    return ParallelView(make_system(name, preset, **params), render_mode, mask, learning, task)
 
 
 def aec_env(
-    name: str, *, preset: str | None = None, render_mode: str | None = None, mask: MaskStyle = "info", **params: Any
+    name: str,
+    *,
+    preset: str | None = None,
+    render_mode: str | None = None,
+    mask: MaskStyle = "info",
+    learning: LearningMode = "analytic",
+    task: Any = None,
+    **params: Any,
 ) -> AECView:
     """Build the native AEC view of a system, in which agents choose one after the other; see `parallel_env`."""
-    return AECView(make_system(name, preset, **params), render_mode, mask)
+    return AECView(make_system(name, preset, **params), render_mode, mask, learning, task)
 
 
 def central_env(
-    name: str, *, preset: str | None = None, render_mode: str | None = None, mask: MaskStyle = "info", **params: Any
+    name: str,
+    *,
+    preset: str | None = None,
+    render_mode: str | None = None,
+    mask: MaskStyle = "info",
+    learning: LearningMode = "analytic",
+    task: Any = None,
+    **params: Any,
 ) -> CentralView:
     """Build the Gymnasium view of a system, in which one learner decides for all agents; see `parallel_env`."""
-    return CentralView(make_system(name, preset, **params), render_mode, mask)
+    return CentralView(make_system(name, preset, **params), render_mode, mask, learning, task)
 
 
 def vector_env(
@@ -85,6 +111,8 @@ def vector_env(
     device: str | torch.device | None = None,
     shared_draws: bool | None = None,
     validate: bool | None = None,
+    learning: LearningMode = "analytic",
+    task: Any = None,
     **params: Any,
 ) -> VectorView:
     """Build many copies of a system in one batched step; see `VectorView` for the settings.
@@ -98,6 +126,8 @@ def vector_env(
         device: None for NumPy, or the torch device on which tensors stay.
         shared_draws: one generator for the whole batch.
         validate: whether actions are checked at once.
+        learning: see `parallel_env`; live, copies train one after the other.
+        task: see `parallel_env`.
         **params: fields of the system's `Params`.
     """
     return VectorView(
@@ -108,6 +138,8 @@ def vector_env(
         device=device,
         shared_draws=shared_draws,
         validate=validate,
+        learning=learning,
+        task=task,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import AECEnv
 
+from .learning import LearningMode, make_learning
 from .masks import MaskStyle, check_mask_style, masked_observation, masked_space
 from .rendering import Renderer
 from .simulator import Simulator
@@ -22,7 +23,14 @@ class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo 
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2, "is_parallelizable": True}  # noqa: RUF012 (PettingZoo's base declares an instance attribute)
 
-    def __init__(self, system: System, render_mode: str | None = None, mask: MaskStyle = "info") -> None:
+    def __init__(
+        self,
+        system: System,
+        render_mode: str | None = None,
+        mask: MaskStyle = "info",
+        learning: LearningMode = "analytic",
+        task: Any = None,
+    ) -> None:
         """Build the view of `system`; see `ParallelView`."""
         super().__init__()
         self.system = system
@@ -30,7 +38,7 @@ class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo 
         self.metadata = {**self.metadata, "name": name, "is_parallelizable": not system.turns}
         self.render_mode = render_mode
         self.mask = check_mask_style(mask)
-        self._simulator = Simulator(system)
+        self._simulator = Simulator(system, learning=make_learning(system, learning, task, 1))
         self._renderer = Renderer(self._simulator, render_mode)
         self.possible_agents = list(system.agents)
         self.agents: list[str] = []
@@ -78,7 +86,7 @@ class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo 
         self._clear_rewards()
         outcome = self._simulator.take_turn(value.astype(np.int64)[None])
         if outcome is not None:
-            shared, own = self.system.report(outcome.cost)
+            shared, own = self._simulator.report(outcome)
             common = {name: each[0].item() for name, each in shared.items()}
             for index, name in enumerate(self.agents):
                 self.rewards[name] = float(outcome.reward[0, index])

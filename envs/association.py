@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ..federated.plan import Plan
 from ..twin import compute, geometry, radio, rounds
 from ..twin.arrays import Array, arange_like, like, namespace, one_hot, pick
 from . import randomness
@@ -102,6 +103,9 @@ class AssociationParams(Params):
         "inverse_cost",
         symbol="U",
         doc="inverse_cost: reference_cost / cost; paper: rho + 1 / cost, eq (20), rho = 1.05 / reference_cost",
+    )
+    progress_weight: float = parameter(
+        0.0, at_least=0, doc="reward for learning progress: per predicted sample, or live per unit of accuracy gained"
     )
     twin_error_db: float = parameter(
         0.0, unit="dB", at_least=0, at_most=100, doc="standard deviation of the twin's estimate around the true gain"
@@ -336,6 +340,7 @@ NOT_COST = {
     "reward_rule": "inverse_cost",
     "twin_error_db": 0.0,
     "twin_error_source": "fading",
+    "progress_weight": 0.0,
 }
 
 
@@ -762,14 +767,34 @@ class AssociationSystem(System):
         samples = self.constants(state.uplink_gain).samples
         return xp.sum(xp.where(decision.server >= 0, samples, 0.0), axis=-1)
 
+    def procedure(self, task: Any, seed: int) -> Any:
+        """Return cloud-edge-client learning of a task among these clients and servers (Algorithm 1)."""
+        return task.cloud_edge_client(self.params.num_clients, self.params.num_servers, seed)
+
+    def plan(self, decision: Decision) -> Plan:
+        """Return the plan of a round: clients learn at their servers, with the samples that the costs count.
+
+        Raises:
+            ValueError: a number of samples that is not whole.
+        """
+        given = per_node(self.params.samples, self.params.num_clients)
+        whole = np.asarray(given).astype(np.int64)
+        reject(whole != given, np.asarray(given), label="samples", unit="", limit="whole: live learning takes them")
+        return Plan(np.asarray(decision.server), samples=whole)
+
     def reward(self, state: State, cost: Cost, progress: Array) -> Array:
-        """Return the shared reward `(..., N)` of the round that led to `state`; 0 once a budget is spent, eq (20)."""
+        """Return the shared reward `(..., N)` of the round that led to `state`; 0 once a budget is spent, eq (20).
+
+        `progress_weight` adds to it in proportion to the round's learning progress.
+        """
         xp = namespace(cost.system_cost)
         inverse = 1.0 / (cost.system_cost + SMALLEST_COST)
         if self.params.reward_rule == "paper":
             shared = 1.05 / self.reference_cost + inverse
         else:
             shared = self.reference_cost * inverse
+        if self.params.progress_weight:
+            shared = shared + self.params.progress_weight * progress
         earns = state.active & (state.time_used <= self.params.time_budget)[..., None]
         return xp.where(earns, shared[..., None], 0.0)
 

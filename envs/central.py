@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from .checks import check_shape
+from .learning import LearningMode, make_learning
 from .masks import MaskStyle, check_mask_style, masked_observation, masked_space
 from .randomness import check_seed
 from .rendering import Renderer
@@ -34,12 +35,19 @@ class CentralView(gymnasium.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2}  # noqa: RUF012 (as Gymnasium declares it)
 
-    def __init__(self, system: System, render_mode: str | None = None, mask: MaskStyle = "info") -> None:
-        """Build the view of `system`; `render_mode` is None, "human" or "rgb_array"."""
+    def __init__(
+        self,
+        system: System,
+        render_mode: str | None = None,
+        mask: MaskStyle = "info",
+        learning: LearningMode = "analytic",
+        task: Any = None,
+    ) -> None:
+        """Build the view of `system`; see `ParallelView`."""
         self.system = system
         self.render_mode = render_mode
         self.mask = check_mask_style(mask)
-        self._simulator = Simulator(system)
+        self._simulator = Simulator(system, learning=make_learning(system, learning, task, 1))
         self._renderer = Renderer(self._simulator, render_mode)
         self._over = True
         self.observation_space, self.action_space = central_spaces(system, mask)
@@ -72,7 +80,7 @@ class CentralView(gymnasium.Env[Any, Any]):
             return observation, 0.0, False, False, info
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         self._over = terminated or truncated
-        shared, own = self.system.report(outcome.cost)
+        shared, own = self._simulator.report(outcome)
         facts: dict[str, Any] = {name: value[0].item() for name, value in shared.items()}
         facts.update({name: value[0] for name, value in {**own, "projected": outcome.projected}.items()})
         self._renderer.follow()

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from .checks import unknown_name
+from .learning import LearningMode, make_learning
 from .masks import MaskStyle, check_mask_style, masked_space
 from .rendering import Renderer
 from .simulator import Simulator
@@ -27,19 +28,28 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2, "is_parallelizable": True}  # noqa: RUF012 (PettingZoo's base declares an instance attribute)
 
-    def __init__(self, system: System, render_mode: str | None = None, mask: MaskStyle = "info") -> None:
+    def __init__(
+        self,
+        system: System,
+        render_mode: str | None = None,
+        mask: MaskStyle = "info",
+        learning: LearningMode = "analytic",
+        task: Any = None,
+    ) -> None:
         """Build the view.
 
         Args:
             system: what is simulated.
             render_mode: None, "human" or "rgb_array".
             mask: where the mask of legal actions goes.
+            learning: "analytic" (progress is predicted) or "live" (every step trains a round).
+            task: what is learned live: a name, a path or a `fedtwin.federated.tasks.Task`; None: the digits.
         """
         self.system = system
         self.metadata = {**self.metadata, "name": f"{system.name}_v{system.version}"}
         self.render_mode = render_mode
         self.mask = check_mask_style(mask)
-        self._simulator = Simulator(system)
+        self._simulator = Simulator(system, learning=make_learning(system, learning, task, 1))
         self._renderer = Renderer(self._simulator, render_mode)
         self.possible_agents = list(system.agents)
         self.agents: list[str] = []
@@ -94,7 +104,7 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         rewards = dict(zip(agents, outcome.reward[0].tolist(), strict=True))
         terminated = dict.fromkeys(agents, bool(outcome.terminated[0]))
         truncated = dict.fromkeys(agents, bool(outcome.truncated[0]))
-        shared, own = self.system.report(outcome.cost)
+        shared, own = self._simulator.report(outcome)
         infos = self._infos(shared, {**own, "projected": outcome.projected}, masks)
         if outcome.terminated[0] or outcome.truncated[0]:
             self.agents = []

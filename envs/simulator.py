@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from ..twin.arrays import Array, arange_like, namespace, one_hot
 from . import randomness
 from .checks import to_numpy, unknown_name
+from .learning import LiveLearning
 from .system import System
 from .trees import add_axis, tree_map, where
 
@@ -37,6 +38,8 @@ class Outcome:
     """`(B,)` booleans."""
     completed: Array | None = None
     """`(B,)` booleans: copies that completed a round; None: all did."""
+    learned: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    """What live learning measured: names with `(B,)`, or `(B, N)` per client; empty where progress is predicted."""
     final_observations: Array | None = None
     """`Simulator.visible` before the reset, where an episode ended and was begun anew in the same step."""
     final_masks: Array | None = None
@@ -62,6 +65,7 @@ class Simulator:
         device: str | torch.device | None = None,
         shared_draws: bool | None = None,
         validate: bool | None = None,
+        learning: LiveLearning | None = None,
     ) -> None:
         """Keep the settings; nothing is drawn before `reset`.
 
@@ -73,10 +77,12 @@ class Simulator:
             shared_draws: whether one generator draws for all copies; None: on a device only.
             validate: whether actions are checked at once; None: everywhere but on CUDA, where the check waits for
                 `reset` or `check`.
+            learning: trains in every round; None: the system predicts progress.
         """
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}, must be at least 1")
         self.base_system = self.system = system
+        self.learning = learning
         self.num_envs = num_envs
         self.autoreset = autoreset
         self.device = None if device is None else torch.device(device)
@@ -141,8 +147,17 @@ class Simulator:
             self._batch_rng = randomness.batch_generator(self.device, self._seeds.tolist(), self._resets)
         self.state = self.system.start(self._draw(self._episode, self._cycle))
         self._over = None
+        self._begin_learning(range(self.num_envs))
         self._begin_round(None)
         self.shown = (self.state, self.partial)
+
+    def _begin_learning(self, copies: Iterable[int]) -> None:
+        """Begin live learning anew in some copies, at the first round of their episodes."""
+        if self.learning is None:
+            return
+        assert self._seeds is not None
+        for copy in copies:
+            self.learning.begin(copy, int(self._seeds[copy]), int(self._episode[copy]))
 
     def _read_seeds(self, seed: int | Sequence[int] | None) -> np.ndarray | None:
         if seed is None:
@@ -246,7 +261,10 @@ class Simulator:
                 arrays[name] = getattr(self, name)
         for label, tree in (("state", self.state), ("partial", self.partial)):
             arrays.update({f"{label}.{field.name}": getattr(tree, field.name) for field in dataclasses.fields(tree)})
-        values = {"steps": self._steps, "resets": self._resets}
+        values: dict[str, Any] = {"steps": self._steps, "resets": self._resets}
+        if self.learning is not None:
+            tensors, values["learning"] = self.learning.state_dict()
+            arrays.update({f"learning.{name}": tensor for name, tensor in tensors.items()})
         if self._batch_rng is not None:
             state = randomness.generator_state(self._batch_rng)
             if isinstance(state, torch.Tensor):
@@ -260,6 +278,9 @@ class Simulator:
         self.reset(to_numpy(arrays["seeds"]).tolist())
         self._episode, self._cycle = (to_numpy(arrays[name]).copy() for name in ("episode", "cycle"))
         self._steps, self._resets = values["steps"], values["resets"]
+        if self.learning is not None:
+            stored = {n.removeprefix("learning."): t for n, t in arrays.items() if n.startswith("learning.")}
+            self.learning.load_state_dict(stored, values["learning"])
         for label in ("state", "partial"):
             tree = getattr(self, label)
             stored = {field.name: arrays[f"{label}.{field.name}"] for field in dataclasses.fields(tree)}
@@ -274,6 +295,13 @@ class Simulator:
         if self._batch_rng is not None:
             state = arrays["generator"] if "generator" in arrays else values["generator"]
             randomness.restore_generator(self._batch_rng, state)
+
+    def report(self, outcome: Outcome) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return what infos carry of a round: shared numbers `(B,)` and those of each agent `(B, N)`."""
+        shared, own = self.system.report(outcome.cost)
+        for name, value in outcome.learned.items():
+            (shared if value.ndim == 1 else own)[name] = value
+        return shared, own
 
     # Decisions.
 
@@ -381,7 +409,10 @@ class Simulator:
         moved = completed if idle is None or completed is not None else ~idle
         self._count(moved, idle)
         cost = system.cost(state, decision, validate=False)
+        learned: Mapping[str, Array] = {}
         progress = system.predict(state, decision)
+        if self.learning is not None:
+            progress, learned = self.learning.round(state, decision, moved)
         draw = self._draw(self._episode, self._cycle)
         after = system.advance(state, decision, draw, cost)
         reward = system.reward(after, cost, progress)
@@ -395,16 +426,18 @@ class Simulator:
             projected = projected & moved[..., None]
         if idle is not None:
             after = where(idle, system.start(draw), after)
+            if self.learning is not None:
+                self._begin_learning(np.flatnonzero(to_numpy(idle)).tolist())
         self.shown = (state, decision)
         self.state = after
-        outcome = Outcome(decision, cost, progress, reward, projected, terminated, truncated, moved)
+        outcome = Outcome(decision, cost, progress, reward, projected, terminated, truncated, moved, learned)
         outcome = self._end_episodes(outcome, draw)
         self._begin_round(None if completed is None else (completed if idle is None else completed | idle))
         return outcome
 
     def _count(self, moved: Array | None, idle: Array | None) -> None:
         """Move every copy's (episode, round) to the place of its next draw."""
-        if self.shared_draws:
+        if self.shared_draws and self.learning is None:
             return
         self._cycle += 1 if moved is None else to_numpy(moved)
         if idle is not None:
@@ -430,11 +463,13 @@ class Simulator:
             final_masks=self.legal(),
             final_agent=self.turn_agent if self.system.turns else None,
         )
-        if not self.shared_draws:
+        if not self.shared_draws or self.learning is not None:
             ended = to_numpy(over)
             self._episode += ended
             self._cycle[ended] = 0
         if self._steps > len(self._injected):
             draw = self._draw(self._episode, self._cycle)
         self.state = where(over, self.system.start(draw), self.state)
+        if self.learning is not None:
+            self._begin_learning(np.flatnonzero(to_numpy(over)).tolist())
         return final

@@ -189,6 +189,14 @@ class System(ABC):
         like = self.agent_state(state)
         return namespace(like).zeros_like(like[..., 0]) + len(self.agents)
 
+    def procedure(self, task: Any, seed: int) -> Any:
+        """Return the learning procedure of a `fedtwin.federated.tasks.Task`, from its beginning, for live learning."""
+        raise ValueError(f"{self.name} has no live learning: leave learning='analytic'")
+
+    def plan(self, decision: Any) -> Any:
+        """Return what an unbatched decision means for a round of live learning."""
+        raise ValueError(f"{self.name} has no live learning: leave learning='analytic'")
+
     def ended(self, state: Any) -> tuple[Array, Array]:
         """Return (terminated, truncated), each `(...)` booleans; by default the last round truncates."""
         last = state.cycle >= self.params.max_cycles

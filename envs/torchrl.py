@@ -68,7 +68,7 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
         super().__init__(device=torch.device(device), batch_size=torch.Size([num_envs]))
         self.system = system
         self.group_map = {} if system.turns else {GROUP: list(system.agents)}
-        self._settings = {"shared_draws": shared_draws, "validate": validate}
+        self._settings: dict[str, Any] = {"shared_draws": shared_draws, "validate": validate}
         self._seed: int | None = None
         self._ended: Array = None
         self.simulator = self._simulator_on(self.device)
@@ -163,7 +163,7 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
         return TensorDict({**nested, "info": info}, self.batch_size, device=self.device)
 
     def _info(self, outcome: Outcome) -> Any:
-        shared, own = self.system.report(outcome.cost)
+        shared, own = self.simulator.report(outcome)
         costs = {name: value[:, None] for name, value in shared.items()} | own
         info = {name: value.to(torch.float32) for name, value in costs.items()}
         return TensorDict({**info, "projected": outcome.projected}, self.batch_size, device=self.device)

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from ..twin.arrays import Array, namespace
 from .central import central_spaces
 from .checks import to_numpy
+from .learning import LearningMode, make_learning
 from .masks import MaskStyle, check_mask_style, masked_observation
 from .randomness import check_seed
 from .simulator import Outcome, Simulator
@@ -37,6 +38,8 @@ class VectorView(VectorEnv[Any, Any, Any]):
         device: str | torch.device | None = None,
         shared_draws: bool | None = None,
         validate: bool | None = None,
+        learning: LearningMode = "analytic",
+        task: Any = None,
     ) -> None:
         """Build the view.
 
@@ -49,6 +52,8 @@ class VectorView(VectorEnv[Any, Any, Any]):
             device: None for NumPy; a torch device takes and returns tensors on it.
             shared_draws: one generator for the whole batch, faster; None: on a device only.
             validate: see `Simulator`.
+            learning: see `ParallelView`; live, copies train one after the other.
+            task: see `ParallelView`.
 
         Raises:
             ValueError: unknown autoreset mode or mask style.
@@ -70,6 +75,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
             device=device,
             shared_draws=shared_draws,
             validate=validate,
+            learning=make_learning(system, learning, task, num_envs),
         )
 
     def reset(
@@ -143,7 +149,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
 
     def _facts(self, outcome: Outcome) -> tuple[dict[str, Array], Array]:
         """Return what the round brought, and the copies `(B,)` that played one."""
-        shared, own = self.system.report(outcome.cost)
+        shared, own = self.simulator.report(outcome)
         known = outcome.completed
         if known is None:
             known = namespace(outcome.terminated).ones_like(outcome.terminated)

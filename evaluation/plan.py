@@ -1,11 +1,12 @@
 """What is to be evaluated: methods x seeds x twins on one system, read from a preset and the command line."""
 
 import dataclasses
+import json
 import tomllib
 import zlib
 from collections.abc import Iterator, Mapping
 from importlib import resources
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..baselines import DEFAULTS, find_solver
 from ..envs import SYSTEMS, environment_id, make_system
@@ -13,6 +14,12 @@ from ..envs.checks import check_number, unknown_name
 from ..envs.randomness import check_seed, generator
 from ..envs.settings import parameter
 from ..envs.system import System
+
+if TYPE_CHECKING:
+    from ..federated.tasks import Task
+
+CENTRALISED = "centralised"
+"""Stands among the methods of a live evaluation for the same model learning from all samples in one place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +37,11 @@ class Options:
     jobs: int = parameter(-1, at_least=-1, doc="processes; -1: one per core")
     backend: Literal["loky", "ray"] = parameter("loky", doc="joblib backend; ray for a cluster (extra 'ray')")
     title: str = parameter("", doc="heading of the report")
+    learning: Literal["analytic", "live"] = parameter(
+        "analytic", doc="live: every round trains a model with the clients, servers and samples that were decided"
+    )
+    task: str = parameter("", doc="what is learned live: digits, clips, recognition, or a path; empty: digits")
+    task_options: str = parameter("{}", doc="JSON with fields of the task, such as partition and alpha")
     sweep: str = parameter("", doc="numeric parameter of the system to vary; empty: none")
     sweep_values: tuple[float, ...] = parameter((), doc="its values; each is an evaluation in a folder of its own")
     sweep_fixed: bool = parameter(False, doc="ratios refer to the reference at the first value, not at the same one")
@@ -85,6 +97,7 @@ class Plan:
         if self.options.sweep:
             for value in self.options.sweep_values:
                 make_system(self.system, self.preset, **self.swept_params(value))
+        self.build_task()
         if self.options.jobs == 0:
             raise ValueError("jobs is 0, must be -1 or at least 1")
 
@@ -98,6 +111,26 @@ class Plan:
         """Build the system; an episode is as long as the evaluation needs."""
         rounds = {"max_cycles": self.options.rounds}
         return make_system(self.system, self.preset, **{**rounds, **self.params})
+
+    def build_task(self) -> "Task | None":
+        """Build what is learned live; None where progress is predicted.
+
+        Raises:
+            ValueError: an unknown task or option, a task without live learning, or CENTRALISED among the methods.
+        """
+        if self.options.learning == "analytic":
+            if self.options.task or self.options.task_options != "{}":
+                raise ValueError("task and task_options belong to live learning: add --learning live")
+            return None
+        from ..federated.tasks import make_task
+
+        try:
+            given = json.loads(self.options.task_options)
+        except ValueError as error:
+            raise ValueError(f"task_options are {self.options.task_options!r}, must be JSON: {error}") from error
+        if not isinstance(given, dict):
+            raise ValueError(f"task_options are {self.options.task_options!r}, must be a JSON object")
+        return make_task(self.options.task or "digits", **given)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -113,7 +146,7 @@ class Plan:
 
     def items(self) -> Iterator[Item]:
         """Yield every piece of work."""
-        for method in self.methods:
+        for method in (*self.methods, *([CENTRALISED] if self.options.learning == "live" else [])):
             for seed in self.options.seeds:
                 for twin in range(self.options.twins):
                     yield Item(method, seed, twin)
@@ -125,7 +158,10 @@ class Plan:
         probe = dataclasses.astuple(system.draw(generator(0, 0, 0)))
         digest = zlib.crc32(b"".join(array.tobytes() for array in probe))
         names = {"system": self.system, "environment": environment_id(self.system), "draws": digest}
-        return {**names, "rounds": self.options.rounds, **dict(sorted(values.items()))}
+        task = self.build_task()
+        own = {} if task is None else dataclasses.asdict(task)
+        learning = {} if task is None else {"learning": "live", **{f"task {k}": v for k, v in own.items()}}
+        return {**names, "rounds": self.options.rounds, **dict(sorted(values.items())), **learning}
 
 
 def read_presets() -> dict[str, dict[str, Any]]:

@@ -16,7 +16,8 @@ import jinja2
 import numpy as np
 
 from ..storage.files import write_atomically
-from . import figures
+from . import figures, learning_curves
+from .learning_curves import LearningSummary
 from .plan import Item, Plan
 from .statistics import Summary, geometric_mean, series, summarise
 from .store import SERIES, Row
@@ -32,6 +33,20 @@ PICTURES = (
     ),
     ("figure_7", figures.cost_over_rounds, "Figure 7: round by round", "Bands: 95 % interval of the geometric mean."),
     ("figure_8", figures.distributions, "Figure 8: distributions", "Empirical distribution functions over all rounds."),
+)
+LIVE_PICTURES = (
+    (
+        "figure_10_11",
+        learning_curves.by_round,
+        "Figures 10 and 11: loss and accuracy",
+        "On held-out data, with the clients still taking part; centralised: the same model learning in one place.",
+    ),
+    (
+        "accuracy_cost",
+        learning_curves.by_cost,
+        "Accuracy against joules, seconds and bytes",
+        "What the system spent by the paper's equations, and the bytes that the training really exchanged.",
+    ),
 )
 
 
@@ -49,10 +64,12 @@ def write_csv(path: Path, rows: Mapping[Item, Row], plan: Plan) -> None:
     """Write one line per method, seed, twin and round."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["method", "seed", "twin", "round", *SERIES])
+    learned = list(rows[next(plan.items())].learned)
+    writer.writerow(["method", "seed", "twin", "round", *SERIES, *learned])
     for item in plan.items():
         row = rows[item]
-        for cycle, values in enumerate(zip(*(getattr(row, name) for name in SERIES), strict=True)):
+        columns = [*(getattr(row, name) for name in SERIES), *(row.learned[name] for name in learned)]
+        for cycle, values in enumerate(zip(*columns, strict=True)):
             writer.writerow([item.method, item.seed, item.twin, cycle, *values])
     write_atomically(path, buffer.getvalue())
 
@@ -84,7 +101,12 @@ def format_number(value: float) -> str:
 
 
 def render_page(
-    plan: Plan, table: Sequence[Summary], pictures: Sequence[Mapping[str, str]], command: str, params: Mapping[str, Any]
+    plan: Plan,
+    table: Sequence[Summary],
+    learning: Sequence[LearningSummary],
+    pictures: Sequence[Mapping[str, str]],
+    command: str,
+    params: Mapping[str, Any],
 ) -> str:
     """Fill the page's template."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -93,6 +115,7 @@ def render_page(
         title=plan.options.title or f"fedtwin: {plan.system}",
         plan=plan,
         table=table,
+        learning=learning,
         figures=pictures,
         command=command,
         versions=versions(),
@@ -123,9 +146,13 @@ def write_report(folder: Path, rows: Mapping[Item, Row], plan: Plan, command: st
         "machine": machine(),
         "table": [dataclasses.asdict(line) for line in table],
     }
-    write_atomically(folder / "results.json", json.dumps(result, indent=1) + "\n")
     drawn = [(name, draw(rows, plan), title, caption) for name, draw, title, caption in PICTURES]
+    learning = [] if plan.options.learning == "analytic" else learning_curves.summarise_learning(rows, plan)
+    if learning:
+        result["learning"] = [dataclasses.asdict(line) for line in learning]
+        drawn = [(name, draw(rows, plan), title, caption) for name, draw, title, caption in LIVE_PICTURES] + drawn
     drawn.append(("maps", figures.maps(plan), "One round on the map", "The first twin; links are coloured by channel."))
+    write_atomically(folder / "results.json", json.dumps(result, indent=1) + "\n")
     pictures = []
     for name, figure, title, caption in drawn:
         png = figures.as_png(figure)
@@ -133,5 +160,5 @@ def write_report(folder: Path, rows: Mapping[Item, Row], plan: Plan, command: st
         pictures.append({"title": title, "caption": caption, "uri": figures.as_data_uri(png)})
     write_tensorboard(folder / "tensorboard", rows, plan)
     page = folder / "report.html"
-    write_atomically(page, render_page(plan, table, pictures, command, params))
+    write_atomically(page, render_page(plan, table, learning, pictures, command, params))
     return page

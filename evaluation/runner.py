@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from ..baselines import find_solver
+from ..envs.learning import LiveLearning
 from ..envs.randomness import generator
-from ..envs.simulator import Simulator
+from ..envs.simulator import Outcome, Simulator
 from ..envs.trees import take
-from .plan import Item, Plan
-from .store import Row, Store
+from ..federated.plan import Plan as LearningPlan
+from .plan import CENTRALISED, Item, Plan
+from .store import SERIES, Row, Store
 
 CHUNK = 10
 """Items that a process computes before it hands them in; a kill loses no more of each process."""
@@ -29,8 +31,11 @@ def solver_generator(item: Item, cycle: int) -> np.random.Generator:
 
 def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
     """Play one episode with one method."""
+    if item.method == CENTRALISED:
+        return run_centralised(plan, simulator, item)
     system = simulator.system
     solve = find_solver(plan.system, item.method)
+    learned: dict[str, list[float]] = {}
     series: dict[str, list[Any]] = {"decision_time": [], "conflicts": [], "served": []}
     simulator.reset(item.seed, {"episode": item.twin})
     for cycle in range(plan.options.rounds):
@@ -44,32 +49,61 @@ def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
         outcome = simulator.play(type(decision)(decision.server[None], decision.channel[None]))
         for name, value in system.report(outcome.cost)[0].items():
             series.setdefault(name, []).append(float(value[0]))
+        for name, value in learned_in(outcome).items():
+            learned.setdefault(name, []).append(value)
         if outcome.terminated[0]:
             break
     ended = len(series["served"]) < plan.options.rounds
-    return Row(item.method, item.seed, item.twin, **series, ended=ended)
+    return Row(item.method, item.seed, item.twin, **series, ended=ended, learned=learned)
+
+
+def learned_in(outcome: Outcome) -> dict[str, float]:
+    """Return what a round of live learning brought: held-out loss and accuracy, bytes of all clients both ways."""
+    if not outcome.learned:
+        return {}
+    facts = {name: float(outcome.learned[name][0]) for name in ("loss", "accuracy")}
+    return {**facts, "bytes": float(outcome.learned["uplink_bytes"].sum() + outcome.learned["downlink_bytes"].sum())}
+
+
+def run_centralised(plan: Plan, simulator: Simulator, item: Item) -> Row:
+    """Learn from all samples in one place, as many a round as all clients together take; it costs nothing here."""
+    task, system = plan.build_task(), simulator.system
+    assert task is not None
+    assert simulator.learning is not None
+    procedure = task.centralised(len(system.agents), simulator.learning.seed_of(item.seed, item.twin))
+    simulator.reset(item.seed, {"episode": item.twin})
+    everyone = take(system.decide(simulator.state, np.zeros((1, len(system.agents)), np.int64)), 0)
+    whole = np.array([system.plan(everyone).samples.sum()])
+    learned: dict[str, list[float]] = {"loss": [], "accuracy": [], "bytes": []}
+    for _ in range(plan.options.rounds):
+        progress = procedure.round(LearningPlan(np.zeros(1, np.int64), samples=whole))
+        for name, value in (("loss", progress.loss), ("accuracy", progress.accuracy), ("bytes", 0.0)):
+            learned[name].append(value)
+    nothing: dict[str, Any] = {name: [0] * plan.options.rounds for name in SERIES}
+    return Row(item.method, item.seed, item.twin, **nothing, ended=False, learned=learned)
 
 
 def run_chunk(plan: Plan, items: list[Item]) -> list[Row]:
     """Compute some items in one process; the first decision of a method compiles and is not timed."""
     torch.set_num_threads(1)
-    simulator = Simulator(plan.build_system())
-    for method in {item.method for item in items}:
+    system, task = plan.build_system(), plan.build_task()
+    simulator = Simulator(system, learning=None if task is None else LiveLearning(system, task, 1))
+    for method in {item.method for item in items} - {CENTRALISED}:
         simulator.reset(0)
         find_solver(plan.system, method)(simulator.system, take(simulator.state, 0), generator(0, 0, 0, 1))
     return [run_item(plan, simulator, item) for item in items]
 
 
-def chunks(items: list[Item]) -> Iterator[list[Item]]:
-    """Group items of one method and seed."""
+def chunks(items: list[Item], most: int = CHUNK) -> Iterator[list[Item]]:
+    """Group up to `most` items of one method and seed."""
     for _, group in itertools.groupby(items, key=lambda item: (item.method, item.seed)):
         listed = list(group)
-        yield from (listed[i : i + CHUNK] for i in range(0, len(listed), CHUNK))
+        yield from (listed[i : i + most] for i in range(0, len(listed), most))
 
 
 def run(plan: Plan, store: Store, advanced: Callable[[int], None] = lambda count: None) -> None:
     """Compute what the store lacks and add it as it comes; `advanced` hears of every batch of finished items."""
-    work = list(chunks(store.missing(plan.items())))
+    work = list(chunks(store.missing(plan.items()), CHUNK if plan.options.learning == "analytic" else 1))
     if not work:
         return
     if plan.options.backend == "ray":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..storage.files import write_atomically
-from .plan import Item
+from .plan import CENTRALISED, Item
 
 SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts", "served")
 """Per item, one number per round: cost, s, J, s, clients that break C5, clients that take part."""
@@ -30,6 +30,8 @@ class Row:
     served: list[int]
     ended: bool
     """Whether the episode was over before its last round, because a budget was spent."""
+    learned: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    """Of live learning: held-out loss and accuracy, and bytes exchanged, per round."""
 
     @property
     def item(self) -> Item:
@@ -43,14 +45,17 @@ def parse_row(line: str, rounds: int) -> Row | None:
         row = Row(**json.loads(line))
     except (ValueError, TypeError):
         return None
-    series = [getattr(row, name) for name in SERIES]
+    if not isinstance(row.learned, dict):
+        return None
+    series = [*(getattr(row, name) for name in SERIES), *row.learned.values()]
     if not all(isinstance(values, list) and values and len(values) == len(series[0]) for values in series):
         return None
     if not all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for values in series for x in values):
         return None
     names = isinstance(row.method, str) and isinstance(row.seed, int) and isinstance(row.twin, int)
     whole = len(row.system_cost) == rounds or (row.ended is True and len(row.system_cost) < rounds)
-    if not names or not whole or min(row.system_cost) == 0:
+    free = row.method == CENTRALISED
+    if not names or not whole or (min(row.system_cost) == 0 and not free):
         return None
     return row
 

@@ -36,6 +36,7 @@ class CloudEdgeClient(Procedure):
         *,
         num_servers: int = 4,
         privacy: Privacy | None = None,
+        encoded_data: tuple[Dataset, Dataset] | None = None,
     ) -> None:
         """Build the procedure; see `Procedure`.
 
@@ -46,6 +47,7 @@ class CloudEdgeClient(Procedure):
             settings: how clients train.
             num_servers: edge servers M.
             privacy: disturbs heads that are given away; None: they are averaged as they are.
+            encoded_data: what `encoded` returns for the clients' and the held-out data, to save computing it again.
 
         Raises:
             ValueError: a cut that the model lacks, or no server.
@@ -58,8 +60,10 @@ class CloudEdgeClient(Procedure):
         self.crossing = bytes_at(first, population.data)
         self.head, self.body = Segment(first), Segment(rest)
         if self.settings.head == "frozen":
-            self.population = Population(encoded(first, population.data), population.parts, seed=population.seed)
-            self.held_out = encoded(first, held_out)
+            if encoded_data is None:
+                encoded_data = encoded(first, population.data), encoded(first, held_out)
+            features, self.held_out = encoded_data
+            self.population = Population(features, population.parts, seed=population.seed)
             self.head = Segment(nn.Sequential())
         self.heads = stack(parameters_of(self.head.module), self.num_clients)
         self.common_head = parameters_of(self.head.module)

@@ -91,6 +91,11 @@ def cnn(sample_shape: tuple[int, ...], num_classes: int, activation: str = "relu
     )
 
 
+def normalised(channels: int, filters: int) -> list[nn.Module]:
+    """Return the layers of a convolution of 3 x 3 with group normalisation, halved by max pooling."""
+    return [nn.Conv2d(channels, filters, 3, padding=1), nn.GroupNorm(4, filters), nn.ReLU(), nn.MaxPool2d(2)]
+
+
 def cnn_lstm(sample_shape: tuple[int, ...], num_classes: int, hidden: int = 64) -> SplitModel:
     """Build the small recognition model: an encoder of frames, a last convolution, an LSTM and a linear layer.
 
@@ -100,12 +105,8 @@ def cnn_lstm(sample_shape: tuple[int, ...], num_classes: int, hidden: int = 64) 
     _, channels, height, width = sample_shape
     flat = 16 * (height // 4) * (width // 4)
     return SplitModel(
-        PerFrame(nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))),
-        PerFrame(
-            nn.Sequential(
-                nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(flat, hidden)
-            )
-        ),
+        PerFrame(nn.Sequential(*normalised(channels, 8))),
+        PerFrame(nn.Sequential(*normalised(8, 16), nn.Flatten(), nn.Linear(flat, hidden), nn.LayerNorm(hidden))),
         LastState(hidden, hidden),
         nn.Linear(hidden, num_classes),
     )

@@ -124,9 +124,10 @@ class Population:
         self.visited[batches.clients] += batches.samples
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far each client has come."""
-        return {"visited": self.visited.tolist()}
+        """Return the seed of the orders and how far each client has come."""
+        return {"seed": self.seed, "visited": self.visited.tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was called."""
+        self.seed = int(state["seed"])
         self.visited = np.array(state["visited"], np.int64)

@@ -42,6 +42,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         raise ValueError(f"{path} is not a checkpoint, or is damaged: {error}") from error
 
 
+def require_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where the run in `path` is not the one that is wanted; names the first difference."""
+    for name in sorted({*found, *wanted}):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{path} holds a run with {name} = {found.get(name)}, not {wanted.get(name)}: "
+                "choose another folder or delete it"
+            )
+
+
 def select(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """Return the tensors whose names begin with `prefix.`, without it."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}

@@ -1,0 +1,116 @@
+"""Learning progress in an environment: predicted by the paper's model, or measured by rounds of real training."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from ..twin.arrays import Array, like
+from . import randomness
+from .checks import to_numpy, unknown_name
+from .system import System
+from .trees import take, tree_map
+
+if TYPE_CHECKING:
+    from ..federated.tasks import Task
+
+LearningMode = Literal["analytic", "live"]
+
+
+class LiveLearning:
+    """Real training in every copy of a simulator: a round of learning follows every round's decision.
+
+    Copies train one after the other, the clients of a copy together. What a copy learns depends on its seed and its
+    episode alone, as its draws do.
+    """
+
+    def __init__(self, system: System, task: "Task", num_envs: int) -> None:
+        """Prepare the task for every copy; nothing is trained before an episode begins.
+
+        Raises:
+            ValueError: a system whose learning procedure is not built in.
+        """
+        self.system, self.task = system, task
+        self.procedures: list[Any] = [None] * num_envs
+        self.accuracy = np.zeros(num_envs)
+        system.procedure(task, 0)
+
+    def begin(self, copy: int, seed: int, episode: int) -> None:
+        """Begin anew in one copy."""
+        self.procedures[copy] = self.system.procedure(self.task, self.seed_of(seed, episode))
+        self.accuracy[copy] = self.procedures[copy].score()[1]
+
+    @staticmethod
+    def seed_of(seed: int, episode: int) -> int:
+        """Return the seed of an episode's first weights and order of samples."""
+        return int(randomness.generator(seed, episode, 0, stream=4).integers(2**31))
+
+    def round(self, state: Any, decision: Any, moved: Array | None) -> tuple[Array, dict[str, Array]]:
+        """Train a round in the copies `moved` `(B,)` (None: all).
+
+        Returns:
+            The accuracy that was gained, `(B,)`, and facts: held-out loss and accuracy `(B,)`, each client's training
+            loss and bytes sent and received `(B, N)`; 0 for other copies and absent clients.
+
+        Raises:
+            TrainingDiverged: a loss is not finite; names client and round.
+        """
+        chosen = tree_map(to_numpy, decision)
+        active = np.ones(len(self.procedures), np.bool_) if moved is None else to_numpy(moved)
+        agents = len(self.system.agents)
+        gained = np.zeros(len(self.procedures))
+        facts = {name: np.zeros(len(self.procedures)) for name in ("loss", "accuracy")}
+        facts.update({name: np.zeros((len(self.procedures), agents)) for name in PER_CLIENT})
+        for copy in np.flatnonzero(active).tolist():
+            progress = self.procedures[copy].round(self.system.plan(take(chosen, copy)))
+            facts["loss"][copy], facts["accuracy"][copy] = progress.loss, progress.accuracy
+            for name in PER_CLIENT:
+                facts[name][copy] = np.nan_to_num(getattr(progress, name))
+            gained[copy] = progress.accuracy - self.accuracy[copy]
+            self.accuracy[copy] = progress.accuracy
+        reference = self.system.agent_state(state)
+        return like(gained, reference), {name: like(value, reference) for name, value in facts.items()}
+
+    def state_dict(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""
+        tensors, values = {}, []
+        for copy, procedure in enumerate(self.procedures):
+            own, state = procedure.state_dict()
+            tensors.update({f"{copy}.{name}": tensor.clone() for name, tensor in own.items()})
+            values.append(state)
+        return tensors, {"procedures": values, "accuracy": self.accuracy.tolist()}
+
+    def load_state_dict(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+        """Go on where `state_dict` was called; the episodes were begun alike."""
+        for copy, (procedure, state) in enumerate(zip(self.procedures, values["procedures"], strict=True)):
+            own = {n.removeprefix(f"{copy}."): t for n, t in tensors.items() if n.startswith(f"{copy}.")}
+            procedure.load_state_dict(own, state)
+        self.accuracy = np.array(values["accuracy"])
+
+
+PER_CLIENT = ("client_loss", "uplink_bytes", "downlink_bytes")
+
+
+def make_learning(system: System, mode: str, task: Any, num_envs: int) -> LiveLearning | None:
+    """Return live learning, or None where progress is predicted.
+
+    Args:
+        system: whose decisions are plans of learning.
+        mode: "analytic" or "live".
+        task: name, path or `fedtwin.federated.tasks.Task`; live only.
+        num_envs: copies.
+
+    Raises:
+        ValueError: an unknown mode or task, or a task without live learning.
+    """
+    if mode not in ("analytic", "live"):
+        raise unknown_name("learning", str(mode), ("analytic", "live"))
+    if mode == "analytic":
+        if task is not None:
+            raise ValueError(f"task is {task!r}, but learning is analytic: add learning='live'")
+        return None
+    from ..federated.tasks import Task, make_task
+
+    return LiveLearning(
+        system, task if isinstance(task, Task) else make_task("digits" if task is None else task), num_envs
+    )

@@ -1,0 +1,122 @@
+"""Curves and table of live learning: accuracy and loss by round, and against joules, seconds and bytes."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+from .figures import add_legend, canvas
+from .plan import CENTRALISED, Item, Plan
+from .store import Row
+
+SPENT = (("energy", "energy spent in J"), ("round_time", "time spent in s"), ("bytes", "bytes exchanged"))
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningSummary:
+    """One line of the table; means over episodes with half the width of their 95 % interval (Student's t)."""
+
+    method: str
+    accuracy: float
+    accuracy_half: float
+    advantage: float
+    """Accuracy minus the reference's on the same seeds and draws."""
+    advantage_half: float
+    loss: float
+    loss_half: float
+    energy: float
+    """J spent in the episode."""
+    time: float
+    """s spent in the episode."""
+    megabytes: float
+    """Exchanged in the episode: features, gradients, parameters."""
+    left: float
+    """Clients that still took part in the last round."""
+
+
+def half_width(values: np.ndarray) -> np.ndarray:
+    """Return half the width of the 95 % interval of the mean over the first axis; NaN for a single value."""
+    count = len(values)
+    if count < 2:
+        return np.full(values.shape[1:], np.nan)
+    return np.asarray(student.ppf(0.975, count - 1) * values.std(axis=0, ddof=1) / np.sqrt(count))
+
+
+def curves(rows: Mapping[Item, Row], plan: Plan, method: str, name: str) -> np.ndarray:
+    """Return `(episodes, rounds)` of a quantity; after an early end accuracy and loss stay, nothing more is spent."""
+    found = []
+    for seed in plan.options.seeds:
+        for twin in range(plan.options.twins):
+            row = rows[Item(method, seed, twin)]
+            learned = name in row.learned
+            values = np.asarray(row.learned[name] if learned else getattr(row, name), dtype=np.float64)
+            padding = values[-1] if name in ("accuracy", "loss") else 0.0
+            found.append(np.pad(values, (0, plan.options.rounds - values.size), constant_values=padding))
+    return np.stack(found)
+
+
+def summarise_learning(rows: Mapping[Item, Row], plan: Plan) -> list[LearningSummary]:
+    """Return the table: the methods in their order, and learning in one place."""
+    reference = curves(rows, plan, plan.reference, "accuracy")[:, -1]
+    table = []
+    for method in (*plan.methods, CENTRALISED):
+        accuracy, loss = (curves(rows, plan, method, name)[:, -1] for name in ("accuracy", "loss"))
+        ahead = accuracy - reference
+        spent = {name: float(curves(rows, plan, method, name).sum(axis=1).mean()) for name, _ in SPENT}
+        table.append(
+            LearningSummary(
+                method=method,
+                accuracy=float(accuracy.mean()),
+                accuracy_half=float(half_width(accuracy)),
+                advantage=float(ahead.mean()),
+                advantage_half=float(half_width(ahead)),
+                loss=float(loss.mean()),
+                loss_half=float(half_width(loss)),
+                energy=spent["energy"],
+                time=spent["round_time"],
+                megabytes=spent["bytes"] / 1e6,
+                left=float(curves(rows, plan, method, "served")[:, -1].mean()),
+            )
+        )
+    return table
+
+
+def by_round(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+    """Figures 10 and 11 of Zhao et al.: held-out loss and accuracy by round, and the clients still taking part."""
+    figure, axes = canvas(3)
+    rounds = np.arange(1, plan.options.rounds + 1)
+    for axis, (name, label) in zip(
+        axes, (("loss", "loss"), ("accuracy", "accuracy"), ("served", "clients")), strict=True
+    ):
+        for index, method in enumerate((*plan.methods, CENTRALISED)):
+            if method == CENTRALISED and name == "served":
+                continue
+            values = curves(rows, plan, method, name)
+            colour = "black" if method == CENTRALISED else f"C{index % 10}"
+            mean, half = values.mean(axis=0), half_width(values)
+            axis.plot(rounds, mean, color=colour, label=method, linewidth=1.4)
+            axis.fill_between(rounds, mean - half, mean + half, color=colour, alpha=0.13, linewidth=0)
+        axis.set(xlabel="round", ylabel=label)
+        axis.grid(alpha=0.3)
+    axes[1].set_ylim(0, 1)
+    axes[2].set_ylim(bottom=0)
+    figure.suptitle("Learning round by round (bands: 95 % interval of the mean)", fontsize=11)
+    add_legend(figure, axes[0])
+    return figure
+
+
+def by_cost(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+    """Accuracy against what was spent until then: joules, seconds and bytes; means over episodes."""
+    figure, axes = canvas(3)
+    for axis, (name, label) in zip(axes, SPENT, strict=True):
+        for index, method in enumerate(plan.methods):
+            spent = curves(rows, plan, method, name).cumsum(axis=1).mean(axis=0)
+            accuracy = curves(rows, plan, method, "accuracy").mean(axis=0)
+            axis.plot(spent, accuracy, color=f"C{index % 10}", label=method, linewidth=1.4)
+        axis.set(xscale="log", xlabel=label, ylabel="accuracy", ylim=(0, 1))
+        axis.grid(alpha=0.3)
+    figure.suptitle("Accuracy against what was spent", fontsize=11)
+    add_legend(figure, axes[0])
+    return figure

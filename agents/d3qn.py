@@ -52,6 +52,9 @@ class D3QNSettings(Settings):
     learn_every: int = parameter(1, symbol="r^o", at_least=1, doc="environment steps between updates")
     learn_after: int = parameter(8192, at_least=1, doc="transitions collected before the first update")
     target_every: int = parameter(20, symbol="r^t", at_least=1, doc="updates between copies to the target network")
+    last_round: Literal["truncates", "terminates"] = parameter(
+        "truncates", doc="whether values reach beyond an episode's last round, or the task is over with it"
+    )
     n_step: int = parameter(1, at_least=1, doc="steps whose rewards a target adds before it bootstraps")
     priority: float = parameter(0.6, at_least=0, at_most=1, doc="exponent of prioritised replay; 0: uniform")
     priority_correction: float = parameter(0.4, at_least=0, at_most=1, doc="exponent of the importance weights")
@@ -298,7 +301,8 @@ class D3QN:
         else:
             self.measured["reward"].append(earned.mean(dim=1))
         over = tensor(terminated) | tensor(truncated)
-        discount = torch.where(tensor(terminated), 0.0, discount)
+        final = over if self.settings.last_round == "terminates" else tensor(terminated)
+        discount = torch.where(final, 0.0, discount)
         self.memory.add(
             observation=self._observation,
             mask=self._mask,

@@ -310,6 +310,21 @@ def test_known_values_are_learned(settings: dict[str, Any]) -> None:
         assert float(learned[place, action]) == pytest.approx(value, abs=1e-2), (place, action)
 
 
+@pytest.mark.parametrize(("last_round", "kept"), [("truncates", 0.9), ("terminates", 0.0)])
+def test_values_reach_beyond_a_last_round_unless_the_task_is_over_with_it(last_round: str, kept: float) -> None:
+    env = envs.vector_env("association", 4, shared_draws=True, **{**SMALL, "max_cycles": 2})
+    options = {"network": "independent", "hidden": (8,), "discount": 0.9, "last_round": last_round}
+    agent = D3QN.for_env(env, D3QNSettings.create({**FAST, **options}))
+    agent.begin(env, 1000)
+    for _ in range(6):
+        agent.advance()
+    tensors = agent.memory.tensors()
+    discount, last = (tensors[name].reshape(6, 4) for name in ("discount", "last"))
+    assert last[1].all()
+    np.testing.assert_allclose(discount[0], 0.9)
+    np.testing.assert_allclose(discount[1], kept)
+
+
 # Interruptions.
 
 

@@ -58,6 +58,12 @@ class D3QNSettings(Settings):
     n_step: int = parameter(1, at_least=1, doc="steps whose rewards a target adds before it bootstraps")
     priority: float = parameter(0.6, at_least=0, at_most=1, doc="exponent of prioritised replay; 0: uniform")
     priority_correction: float = parameter(0.4, at_least=0, at_most=1, doc="exponent of the importance weights")
+    weight_average: float = parameter(
+        0.0,
+        at_least=0,
+        at_most=0.99999,
+        doc="decay of the average of weights that decides what is saved; 0: the last ones",
+    )
     reward_scale: float = parameter(0.05, above=0, doc="factor that brings rewards to about 1")
 
 
@@ -153,6 +159,7 @@ class D3QN:
         start = randomness.batch_generator(torch.device("cpu"), [self.seed], 0)
         self.online: nn.Module = self._build(start).to(self.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.averaged = copy.deepcopy(self.target) if self.settings.weight_average else self.online
         self.about: dict[str, Any] = {}
 
     @classmethod
@@ -185,6 +192,7 @@ class D3QN:
                 raise ValueError(f"the agent to start from has {name} = {given}, this one {own}: make them equal")
         self.online.load_state_dict(other.online.state_dict())
         self.target.load_state_dict(other.online.state_dict())
+        self.averaged.load_state_dict(other.online.state_dict())
 
     # Acting.
 
@@ -205,7 +213,7 @@ class D3QN:
         """
         seen = torch.as_tensor(observation, device=self.device, dtype=torch.float32)
         batch = seen.shape[:-1]
-        values = self.values(seen.reshape(-1, self.shape.agents, self.shape.observation_size))
+        values = self.averaged(seen.reshape(-1, self.shape.agents, self.shape.observation_size))
         if mask is not None:
             legal = torch.as_tensor(mask, device=self.device).bool()
             values = values.masked_fill(~legal.reshape(values.shape), -torch.inf)
@@ -341,6 +349,7 @@ class D3QN:
         if isinstance(self.online, PairNetwork) and not self.online.standardised:
             self.online.standardise(self.memory.seen())
             self.target.load_state_dict(self.online.state_dict())
+            self.averaged.load_state_dict(self.online.state_dict())
         batch = self.memory.sample(s.batch, s.n_step, self.generator, s.priority > 0, s.priority_correction)
         errors = self.errors(batch)
         loss = self.loss(errors, batch)
@@ -352,6 +361,10 @@ class D3QN:
             self.memory.update(batch.index, errors.detach().abs().mean(dim=1), s.priority)
         self.updates += 1
         self.measured["loss"].append(loss.detach() / self.shape.agents)
+        if s.weight_average:
+            with torch.no_grad():
+                for mean, own in zip(self.averaged.parameters(), self.online.parameters(), strict=True):
+                    mean.lerp_(own, 1.0 - s.weight_average)
         if self.updates % s.target_every == 0:
             self.target.load_state_dict(self.online.state_dict())
 
@@ -386,6 +399,7 @@ class D3QN:
         tensors = {
             **prefixed(self.online.state_dict(), "online"),
             **prefixed(self.target.state_dict(), "target"),
+            **prefixed(self.averaged.state_dict() if self.settings.weight_average else {}, "averaged"),
             **prefixed(moments, "optimiser"),
             **prefixed(self.memory.tensors(), "memory"),
             **prefixed(env_tensors, "env"),
@@ -399,6 +413,8 @@ class D3QN:
         """Go on where `checkpoint` was called; `begin` came before."""
         self.online.load_state_dict(select(tensors, "online"))
         self.target.load_state_dict(select(tensors, "target"))
+        if self.settings.weight_average:
+            self.averaged.load_state_dict(select(tensors, "averaged"))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in select(tensors, "optimiser").items():
             index, _, kind = name.partition(".")
@@ -419,7 +435,7 @@ class D3QN:
             "shape": dataclasses.asdict(self.shape),
             "settings": dataclasses.asdict(self.settings),
         }
-        write_checkpoint(Path(path), self.online.state_dict(), {**values, "seed": self.seed, "about": self.about})
+        write_checkpoint(Path(path), self.averaged.state_dict(), {**values, "seed": self.seed, "about": self.about})
 
     @classmethod
     def load(
@@ -447,7 +463,7 @@ class D3QN:
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if found != expected:
             raise ValueError(f"{source} has weights for {stored}, they do not fit {shape}")
-        agent.online.load_state_dict(tensors)
-        agent.target.load_state_dict(tensors)
+        for network in (agent.online, agent.target, agent.averaged):
+            network.load_state_dict(tensors)
         agent.about = values["about"]
         return agent

@@ -4,11 +4,12 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..envs.checks import unknown_name
+from ..envs.randomness import generator
 from ..envs.settings import parameter
 from .averaging import FedAvg
 from .clips import clips
@@ -42,6 +43,9 @@ class Task(LearningSettings):
     frames: int = parameter(10, at_least=2, doc="frames of a rendered clip")
     size: int = parameter(16, at_least=8, doc="height and width of rendered clips, and of images that need resizing")
     colours: int = parameter(1, at_least=1, doc="channels of rendered clips, all equal")
+    first_heads: Literal["own", "common"] = parameter(
+        "own", doc="private heads begin with weights of each client's own, or with the same; shared ones with the same"
+    )
     epsilon: float = parameter(0.0, at_least=0, doc="privacy loss of heads that are given away; 0: undisturbed")
     delta: float = parameter(1e-5, above=0, at_most=1, doc="probability with which epsilon may be exceeded")
     clip_norm: float = parameter(1.0, above=0, doc="largest norm of a head's change that is given away under epsilon")
@@ -96,7 +100,7 @@ class Task(LearningSettings):
             for block, fixed in zip(list(model)[: self.cut], list(frozen)[: self.cut], strict=True):
                 block.load_state_dict(fixed.state_dict())
         population = Population(train, divide(self, num_clients), seed=seed)
-        return CloudEdgeClient(
+        procedure = CloudEdgeClient(
             model,
             population,
             held_out,
@@ -105,6 +109,12 @@ class Task(LearningSettings):
             privacy=self.privacy(),
             encoded_data=features,
         )
+        if self.head == "private" and self.first_heads == "own":
+            for client in range(num_clients):
+                own, _ = self.build_model(head_seed(seed, client)).split(self.cut)
+                for name, value in own.named_parameters():
+                    procedure.heads[name][client] = value.detach()
+        return procedure
 
     def centralised(self, num_clients: int, seed: int) -> FedAvg:
         """Return the same model learning from all samples in one place.
@@ -118,6 +128,11 @@ class Task(LearningSettings):
             train, held_out = load_encoded(self)
             model = SplitModel(*list(model)[self.cut :])
         return FedAvg(model, Population(train, [np.arange(len(train))], seed=seed), held_out, settings)
+
+
+def head_seed(seed: int, client: int) -> int:
+    """Return the seed of the first weights of a client's private head."""
+    return int(generator(seed, 0, client, stream=5).integers(2**31))
 
 
 TASKS: Mapping[str, Mapping[str, Any]] = {

@@ -310,6 +310,31 @@ def test_known_values_are_learned(settings: dict[str, Any]) -> None:
         assert float(learned[place, action]) == pytest.approx(value, abs=1e-2), (place, action)
 
 
+@pytest.mark.parametrize("network", ["independent", "pairs"])
+def test_the_average_of_weights_decides_what_acts_and_what_is_saved(tmp_path: Path, network: str) -> None:
+    env = sequential_env() if network == "pairs" else envs.vector_env("association", 8, shared_draws=True, **SMALL)
+    hidden = (8, 8) if network == "pairs" else (8,)
+    agent = agent_for(env, network=network, hidden=hidden, weight_average=0.75, learn_after=16, priority=0.0)
+    agent.begin(env, 10_000)
+    while not agent.updates:
+        agent.advance()
+    mean = {name: value.clone() for name, value in agent.averaged.state_dict().items()}
+    for _ in range(5):
+        agent.advance()
+        own = agent.online.state_dict()
+        for name in dict(agent.online.named_parameters()):
+            mean[name] = 0.75 * mean[name] + 0.25 * own[name]
+    assert agent.updates == 6
+    for name, value in agent.averaged.state_dict().items():
+        torch.testing.assert_close(value, mean[name], rtol=1e-5, atol=1e-7)
+    seen = np.asarray(env.reset(seed=1)[0])
+    if network == "independent":
+        seen = seen.reshape(8, agent.shape.agents, -1)
+    agent.save(tmp_path / "agent.safetensors")
+    np.testing.assert_array_equal(agent.act(seen), D3QN.load(tmp_path / "agent.safetensors").act(seen))
+    assert equal(weights(tmp_path / "agent.safetensors"), agent.averaged.state_dict())
+
+
 @pytest.mark.parametrize(("last_round", "kept"), [("truncates", 0.9), ("terminates", 0.0)])
 def test_values_reach_beyond_a_last_round_unless_the_task_is_over_with_it(last_round: str, kept: float) -> None:
     env = envs.vector_env("association", 4, shared_draws=True, **{**SMALL, "max_cycles": 2})
@@ -358,7 +383,11 @@ def test_resumed_training_is_the_same_to_the_bit(tmp_path: Path, view: str) -> N
 
     def run(folder: Path, stop_at: float = math.inf) -> None:
         env = envs.vector_env("association", 16, shared_draws=view != "budgets", **{**SMALL, **options[view]})
-        kind = {} if env.system.turns else {"network": "independent", "hidden": (16, 8), "priority": 0.0}
+        kind = (
+            {}
+            if env.system.turns
+            else {"network": "independent", "hidden": (16, 8), "priority": 0.0, "weight_average": 0.9}
+        )
         agent = agent_for(env, **kind)
 
         def advanced(facts: dict[str, float]) -> None:

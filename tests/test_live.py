@@ -200,6 +200,19 @@ def test_a_frozen_head_is_the_same_for_every_seed_and_its_features_are_computed_
     assert progress.downlink_bytes.sum() == 0
 
 
+def test_private_heads_begin_with_weights_of_their_own_unless_asked_otherwise() -> None:
+    own, common = (
+        make_task("digits", first_heads=kind).cloud_edge_client(3, 2, 7).heads["0.1.weight"]
+        for kind in ("own", "common")
+    )
+    again = make_task("digits").cloud_edge_client(3, 2, 7).heads["0.1.weight"]
+    shared = make_task("digits", head="shared").cloud_edge_client(3, 2, 7).heads["0.1.weight"]
+    assert torch.equal(own, again)
+    assert torch.equal(common, shared)
+    assert all(torch.equal(head, common[0]) for head in common)
+    assert len({float(head.sum()) for head in own}) == 3
+
+
 def test_learning_in_one_place_sees_all_samples() -> None:
     task = make_task("digits")
     central = task.centralised(4, 0)

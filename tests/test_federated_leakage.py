@@ -12,21 +12,25 @@ from fedtwin.federated import leakage
 from fedtwin.federated.data import Dataset, digits
 from fedtwin.federated.leakage import (
     CEILING,
-    SETTINGS,
-    LeakageOptions,
-    Study,
-    bootstrap_interval,
-    draw_grid,
     feature_mismatch,
     gradient_mismatch,
     gradients_of,
     infer_label,
     input_of_linear,
-    leakage_study,
-    make_scene,
     mean_squared_error,
     psnr,
     reconstruct,
+)
+from fedtwin.federated.leakage_study import (
+    SETTINGS,
+    LeakageOptions,
+    Study,
+    bootstrap_interval,
+    draw_grid,
+    leakage_study,
+    main,
+    make_scene,
+    mean_pictures,
     summarise,
 )
 from fedtwin.federated.models import make_model
@@ -240,7 +244,7 @@ def test_scenes_that_can_not_be_are_refused() -> None:
 
 def test_a_label_without_public_pictures_has_the_mean_of_all() -> None:
     data = Dataset(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 0]), 2)
-    torch.testing.assert_close(leakage.mean_pictures(data), torch.tensor([[0.5], [0.5]]).double())
+    torch.testing.assert_close(mean_pictures(data), torch.tensor([[0.5], [0.5]]).double())
 
 
 def test_the_grid_shows_every_setting(study: Study) -> None:
@@ -253,7 +257,7 @@ def test_the_grid_shows_every_setting(study: Study) -> None:
 
 def test_the_command_writes_table_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "leakage"
-    leakage.main(["--samples", "2", "--settings", "label_only,known_head", "--restarts", "2", "--output", str(folder)])
+    main(["--samples", "2", "--settings", "label_only,known_head", "--restarts", "2", "--output", str(folder)])
     written = json.loads((folder / "leakage.json").read_text())
     assert [line["setting"] for line in written["table"]] == ["label_only", "known_head"]
     assert written["options"]["samples"] == 2
@@ -266,6 +270,6 @@ def test_the_command_writes_table_and_picture(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("wrong", [["--settings", "plane"], ["--samples", "0"]])
 def test_the_command_names_what_is_wrong(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        leakage.main(wrong)
+        main(wrong)
     assert stopped.value.code == 2
     assert "error:" in capsys.readouterr().err

@@ -1,0 +1,479 @@
+"""Attackers of federated learning and of cloud-edge-client learning (Zhao et al., section III) on the same pictures.
+
+`python -m fedtwin.federated.leakage_study` compares the attackers of `SETTINGS` by what they can redraw.
+"""
+
+import copy
+import dataclasses
+import functools
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..envs.checks import unknown_name
+from ..envs.randomness import generator
+from ..envs.settings import Settings, argument, parameter
+from ..evaluation.figures import as_png
+from ..storage.files import write_atomically
+from .data import Dataset, digits
+from .leakage import (
+    CEILING,
+    Mismatch,
+    feature_mismatch,
+    gradient_mismatch,
+    gradients_of,
+    infer_label,
+    input_of_linear,
+    mean_squared_error,
+    minimise,
+    overshoot,
+    psnr,
+    reconstruct,
+    relative_distance,
+    roughness,
+)
+from .models import SplitModel, make_model
+
+PRIOR = 1e-5
+"""Weight of the spread of public pictures against the mismatch of features: the attacker's best of 1e-7 to 1e-3."""
+BATCH, LEARNING_RATE = 16, 0.05
+"""How the client of `known_start` trains: the defaults of the learning procedures."""
+RESAMPLES = 2000
+STREAM = 5
+
+# Attackers
+
+
+@dataclasses.dataclass(frozen=True)
+class LeakageOptions(Settings):
+    """What is attacked, and what the attackers have to work with."""
+
+    samples: int = parameter(20, at_least=1, doc="pictures attacked")
+    seed: int = parameter(0, at_least=0, doc="draws pictures, weights and dummy pictures")
+    model: Literal["mlp", "cnn"] = parameter("mlp", doc="model")
+    activation: Literal["sigmoid", "tanh", "relu"] = parameter(
+        "sigmoid", doc="activation; the attack's authors use the sigmoid, which is smooth"
+    )
+    cut: int = parameter(1, at_least=1, doc="blocks of the head")
+    seen: int = parameter(400, at_least=1, doc="samples of the attacked client, whose features the server collects")
+    steps: int = parameter(
+        1000, at_least=0, doc="training steps of the client that the setting known_start does not see"
+    )
+    restarts: int = parameter(4, at_least=1, doc="attempts per picture")
+    iterations: int = parameter(300, at_least=1, doc="steps of L-BFGS per attempt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A client, its model and its samples; attackers take from it what their setting lets them see."""
+
+    options: LeakageOptions
+    client: Dataset
+    """The client's samples; the first `options.samples` of them are attacked."""
+    public: Dataset
+    """Other samples of the same kind, for attackers that have such."""
+
+    def build(self, draw: int) -> SplitModel:
+        """Build the model with other weights; draw 0 is the client's own."""
+        shape, classes, activation = self.client.sample_shape, self.client.num_classes, self.options.activation
+        seed = int(generator(self.options.seed, 0, draw, STREAM).integers(2**31))
+        return make_model(self.options.model, shape, classes, seed=seed, activation=activation)
+
+    def head(self, model: SplitModel) -> nn.Sequential:
+        """Return the client's part of a model."""
+        return model.split(self.options.cut)[0]
+
+    @functools.cached_property
+    def model(self) -> SplitModel:
+        """The client's model."""
+        return self.build(0)
+
+    @functools.cached_property
+    def features(self) -> Tensor:
+        """What the edge server receives, next to the labels: the head's features of all the client's samples."""
+        features: Tensor = self.head(self.model)(self.client.inputs)
+        return features.detach().double()
+
+    @functools.cached_property
+    def attacked(self) -> Dataset:
+        """The samples under attack; those of split settings send their labels to the server."""
+        return self.client.take(torch.arange(self.options.samples))
+
+    def rng(self, sample: int, setting: str) -> np.random.Generator:
+        """Return a generator of its own for an attack."""
+        return generator(self.options.seed, 1 + sample, list(SETTINGS).index(setting), STREAM)
+
+    def attack(
+        self, mismatch: Mismatch, sample: int, setting: str, starts: Sequence[Tensor] = (), restarts: int | None = None
+    ) -> tuple[Tensor, float]:
+        """Reconstruct one sample."""
+        effort = {"restarts": restarts or self.options.restarts, "iterations": self.options.iterations}
+        return reconstruct(mismatch, self.client.sample_shape, self.rng(sample, setting), starts=starts, **effort)
+
+    def invert(self, head: nn.Module, features: Tensor, setting: str) -> Tensor:
+        """Reconstruct the attacked samples from features `(n, ...)` with a head that the attacker holds for theirs."""
+        head = as_double(head)
+        found = [
+            self.attack(feature_mismatch(head, features[sample : sample + 1]), sample, setting)[0]
+            for sample in range(self.options.samples)
+        ]
+        return torch.cat(found)
+
+
+def make_scene(options: LeakageOptions, data: Dataset) -> Scene:
+    """Deal samples to the client and to the public.
+
+    Raises:
+        ValueError: a cut that leaves no head or no body, or too few samples.
+    """
+    own = max(options.seen, options.samples)
+    if own >= len(data):
+        raise ValueError(f"the client has {own} samples of {len(data)}, must leave at least 1 to the public")
+    order = torch.from_numpy(generator(options.seed, 0, 0, STREAM).permutation(len(data)))
+    scene = Scene(options, data.take(order[:own]), data.take(order[own:]))
+    if options.cut >= len(scene.model):
+        raise ValueError(f"cut is {options.cut}, must be at most {len(scene.model) - 1}: a body has to remain")
+    return scene
+
+
+Guess = tuple[Tensor, Tensor]
+"""Pictures `(samples, ...)` in [0, 1] and labels `(samples,)`."""
+
+
+def as_double(module: nn.Module) -> nn.Module:
+    """Return a copy in double precision, with weights that do not move: the attacker's arithmetic."""
+    return copy.deepcopy(module).double().requires_grad_(False)
+
+
+def plain(scene: Scene) -> Guess:
+    """Federated learning. Sees the weights of the whole model and its gradients of one sample.
+
+    The label is inferred, then gradients are matched. Where other layers lie before the first linear one, what went
+    into that is read off its gradients and inverted first, which gives a picture to start from.
+    """
+    model = as_double(scene.model).requires_grad_(True)
+    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
+    place = next(index for index, leaf in enumerate(leaves) if isinstance(leaf, nn.Linear))
+    first = as_double(nn.Sequential(*leaves[:place]))
+    before = len(list(first.parameters()))
+    pictures, labels = [], []
+    for sample in range(scene.options.samples):
+        one = slice(sample, sample + 1)
+        seen = [g.double() for g in gradients_of(scene.model, scene.client.inputs[one], scene.client.labels[one])]
+        label = torch.tensor([infer_label(seen[-1])])
+        starts = []
+        if before:
+            inverted = feature_mismatch(first, input_of_linear(*seen[before : before + 2])[None])
+            starts.append(scene.attack(inverted, sample, "plain")[0])
+        pictures.append(scene.attack(gradient_mismatch(model, seen, label), sample, "plain", starts)[0])
+        labels.append(label)
+    return torch.cat(pictures), torch.cat(labels)
+
+
+def train_alone(scene: Scene) -> SplitModel:
+    """Return the client's model after steps of gradient descent on its samples, as the first rounds are."""
+    model, data = copy.deepcopy(scene.model), scene.client
+    rng = generator(scene.options.seed, 0, 0, STREAM + 1)
+    for _ in range(scene.options.steps):
+        batch = data.take(torch.from_numpy(rng.integers(len(data), size=BATCH)))
+        gradients = torch.autograd.grad(cross_entropy(model(batch.inputs), batch.labels), list(model.parameters()))
+        with torch.no_grad():
+            for value, gradient in zip(model.parameters(), gradients, strict=True):
+                value.sub_(LEARNING_RATE * gradient)
+    return model
+
+
+def known_head(scene: Scene) -> Guess:
+    """Split, head known. Sees features, labels, the body and the head's weights; matches the features."""
+    return scene.invert(scene.head(scene.model), scene.features, "known_head"), scene.attacked.labels
+
+
+def known_start(scene: Scene) -> Guess:
+    """Split, head known before training. Sees features and labels after the client trained on its samples alone."""
+    trained = train_alone(scene)
+    features = scene.head(trained)(scene.attacked.inputs).detach().double()
+    return scene.invert(scene.head(scene.model), features, "known_start"), scene.attacked.labels
+
+
+def guessed_head(scene: Scene) -> Guess:
+    """Split, private head. Sees features and labels, knows the head's layers; draws heads, keeps the best match."""
+    heads = [as_double(scene.head(scene.build(1 + draw))) for draw in range(scene.options.restarts)]
+    pictures = []
+    for sample in range(scene.options.samples):
+        seen = scene.features[sample : sample + 1]
+        found = [scene.attack(feature_mismatch(h, seen), sample, "guessed_head", restarts=2) for h in heads]
+        pictures.append(min(found, key=lambda pair: pair[1])[0])
+    return torch.cat(pictures), scene.attacked.labels
+
+
+def learned_head(scene: Scene) -> Guess:
+    """Split, private head. Sees what `guessed_head` sees; finds head and all the client's pictures together."""
+    head = copy.deepcopy(scene.head(scene.build(1))).double()
+    start = scene.rng(0, "learned_head").random((len(scene.client), *scene.client.sample_shape))
+    pictures = torch.from_numpy(start).requires_grad_()
+
+    def objective() -> Tensor:
+        distance = relative_distance([head(pictures)], [scene.features])
+        return distance + overshoot(pictures) + 1e-3 * roughness(pictures)
+
+    minimise(objective, [pictures, *head.parameters()], scene.options.iterations)
+    return pictures.detach()[: scene.options.samples].clamp(0.0, 1.0), scene.attacked.labels
+
+
+def mean_pictures(data: Dataset) -> Tensor:
+    """Return the mean picture of every label, `(C, ...)`; of all pictures for a label that has none."""
+    pictures = data.inputs.double()
+    chosen = [data.labels == label for label in range(data.num_classes)]
+    return torch.stack([(pictures[rows] if rows.any() else pictures).mean(dim=0) for rows in chosen])
+
+
+def moments(features: Tensor, labels: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return means `(C, F)` and covariances `(C, F, F)` of features `(n, ...)` per class."""
+    flat = [features.flatten(1)[labels == label] for label in classes]
+    means = torch.stack([rows.mean(dim=0) for rows in flat])
+    centred = [rows - mean for rows, mean in zip(flat, means, strict=True)]
+    return means, torch.stack([rows.T @ rows / len(rows) for rows in centred])
+
+
+def fitted_head(scene: Scene) -> nn.Module:
+    """Return a head whose features of public pictures have, class by class, the moments of those received.
+
+    Raises:
+        ValueError: fewer than two classes that both the client and the public have.
+    """
+    known, labels = scene.public.inputs.double(), scene.public.labels
+    classes = sorted(set(labels.tolist()) & set(scene.client.labels.tolist()))
+    if len(classes) < 2:
+        raise ValueError(f"the client and the public have the classes {classes} in common, must be at least 2")
+    means, covariances = moments(scene.features, scene.client.labels, classes)
+    spread = (means - means.mean(dim=0)).square().sum()
+    head = copy.deepcopy(scene.head(scene.build(1))).double()
+
+    def objective() -> Tensor:
+        mean, covariance = moments(head(known), labels, classes)
+        return (mean - means).square().sum() / spread + relative_distance([covariance], [covariances])
+
+    minimise(objective, list(head.parameters()), scene.options.iterations)
+    return head.requires_grad_(False)
+
+
+def public_data(scene: Scene) -> Guess:
+    """Split, private head. Sees what `guessed_head` sees, and has public samples of the same kind.
+
+    A head is fitted to the moments of the features received. It inverts the features, starting from the mean public
+    picture of the label and kept near it by the covariance of public pictures.
+    """
+    head, labels = fitted_head(scene), scene.attacked.labels
+    known, centre = scene.public.inputs.double(), mean_pictures(scene.public)
+    off = (known - centre[scene.public.labels]).flatten(1)
+    precision = torch.linalg.inv(off.T @ off / len(off) + 1e-4 * torch.eye(off.shape[1], dtype=off.dtype))
+    pictures = centre[labels].requires_grad_()
+    seen = scene.features[: scene.options.samples].flatten(1)
+    weight = PRIOR * seen.square().sum(dim=1).mean()
+
+    def objective() -> Tensor:
+        off = (pictures - centre[labels]).flatten(1)
+        mismatch: Tensor = (head(pictures).flatten(1) - seen).square().sum()
+        mismatch += weight * ((off @ precision) * off).sum()
+        return mismatch
+
+    minimise(objective, [pictures], scene.options.iterations)
+    return pictures.detach().clamp(0.0, 1.0), labels
+
+
+def label_only(scene: Scene) -> Guess:
+    """The reference. Sees the labels alone and has public samples: the mean public picture of the label."""
+    labels = scene.attacked.labels
+    return mean_pictures(scene.public)[labels], labels
+
+
+SETTINGS: Mapping[str, tuple[str, Callable[[Scene], Guess]]] = {
+    "plain": ("federated learning", plain),
+    "known_head": ("split, head known", known_head),
+    "known_start": ("split, head known before training", known_start),
+    "guessed_head": ("split, private head, guessed", guessed_head),
+    "learned_head": ("split, private head, learned", learned_head),
+    "public_data": ("split, private head, public data", public_data),
+    "label_only": ("label and public data alone", label_only),
+}
+"""Attackers by name, with a title."""
+
+
+# The study
+
+
+@dataclasses.dataclass(frozen=True)
+class Leakage:
+    """What one attacker found out."""
+
+    setting: str
+    psnr: tuple[float, ...]
+    """Of each picture in dB, at most `CEILING`."""
+    mse: tuple[float, ...]
+    labels: tuple[int, ...]
+    """As inferred from gradients, or as sent to the server."""
+    right: tuple[bool, ...]
+    """Whether these are the labels."""
+    pictures: Tensor = dataclasses.field(compare=False, repr=False)
+    """`(samples, ...)` in [0, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Attackers compared on the same pictures."""
+
+    options: LeakageOptions
+    rows: tuple[Leakage, ...]
+    originals: Tensor = dataclasses.field(compare=False, repr=False)
+
+
+def leakage_study(
+    options: LeakageOptions | None = None, settings: Sequence[str] = tuple(SETTINGS), data: Dataset | None = None
+) -> Study:
+    """Attack the same pictures in every setting.
+
+    Args:
+        options: what is attacked.
+        settings: names of `SETTINGS`.
+        data: pictures with pixels in [0, 1]; None: the digits.
+
+    Raises:
+        ValueError: an unknown setting, too few samples, or a cut that the model lacks.
+    """
+    for setting in settings:
+        if setting not in SETTINGS:
+            raise unknown_name("setting", setting, SETTINGS)
+    scene = make_scene(options or LeakageOptions(), digits() if data is None else data)
+    originals, labels = scene.attacked.inputs, scene.attacked.labels
+    rows = []
+    for setting in settings:
+        pictures, found = SETTINGS[setting][1](scene)
+        pairs = list(zip(originals, pictures, strict=True))
+        ratios = tuple(min(CEILING, psnr(*pair)) for pair in pairs)
+        errors = tuple(mean_squared_error(*pair) for pair in pairs)
+        right = tuple((found == labels).tolist())
+        rows.append(Leakage(setting, ratios, errors, tuple(found.tolist()), right, pictures))
+    return Study(scene.options, tuple(rows), originals)
+
+
+def bootstrap_interval(values: Sequence[float], share: float = 0.95) -> tuple[float, float]:
+    """Return the percentile interval of the mean, values resampled."""
+    rng = generator(0, 0, 0, STREAM)
+    means = rng.choice(np.asarray(values), (RESAMPLES, len(values))).mean(axis=1)
+    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def summarise(study: Study) -> list[dict[str, Any]]:
+    """Return the table: means with 95 % intervals, and how far below federated learning where that was attacked."""
+    reference = {row.setting: row.psnr for row in study.rows}.get("plain")
+    table = []
+    for row in study.rows:
+        line: dict[str, Any] = {"setting": row.setting, "psnr": float(np.mean(row.psnr))}
+        line |= {"psnr_interval": bootstrap_interval(row.psnr), "lowest": min(row.psnr), "highest": max(row.psnr)}
+        line |= {"mse": float(np.mean(row.mse)), "labels_right": float(np.mean(row.right))}
+        if reference is not None:
+            fall = np.subtract(reference, row.psnr).tolist()
+            line |= {"fall": float(np.mean(fall)), "fall_interval": bootstrap_interval(fall)}
+        table.append(line)
+    return table
+
+
+def draw_grid(study: Study, columns: int = 10) -> Figure:
+    """Draw originals and, setting by setting, what the attacker found, with its PSNR below."""
+    columns = min(columns, len(study.originals))
+    lines: list[tuple[str, Tensor, tuple[float, ...] | None]] = [("original", study.originals, None)]
+    lines += [(SETTINGS[row.setting][0], row.pictures, row.psnr) for row in study.rows]
+    figure = Figure(figsize=(2.0 + 0.8 * columns, 1.02 * len(lines)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(lines), columns, squeeze=False)
+    for line, (title, pictures, ratios) in zip(axes, lines, strict=True):
+        for sample, axis in enumerate(line):
+            shown = pictures[sample].movedim(0, -1).numpy()
+            axis.imshow(shown, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if ratios is not None:
+                reached = f"≥ {CEILING:.0f} dB" if ratios[sample] == CEILING else f"{ratios[sample]:.1f} dB"
+                axis.set_xlabel(reached, fontsize=8, labelpad=2)
+        line[0].set_ylabel(textwrap.fill(title, 18), rotation=0, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def as_json(study: Study) -> str:
+    """Return options, table and every picture's figures."""
+    rows = [{f.name: getattr(row, f.name) for f in dataclasses.fields(row) if f.compare} for row in study.rows]
+    values = {"options": dataclasses.asdict(study.options), "table": summarise(study), "rows": rows}
+    return json.dumps(values, indent=1) + "\n"
+
+
+def print_table(console: Console, study: Study) -> None:
+    """Print the means with their intervals."""
+    table = Table(title=f"reconstruction of {len(study.originals)} pictures, means with 95 % intervals")
+    for heading in ("setting", "PSNR in dB", "MSE", "labels", "below plain"):
+        table.add_column(heading, justify="left" if heading == "setting" else "right", no_wrap=True)
+    for line in summarise(study):
+        low, high = line["psnr_interval"]
+        cells = [
+            f"{line['psnr']:.1f} [{low:.1f}, {high:.1f}]",
+            f"{line['mse']:.1e}",
+            f"{100 * line['labels_right']:.0f} %",
+        ]
+        if "fall" in line:
+            low, high = line["fall_interval"]
+            cells.append(f"{line['fall']:.1f} [{low:.1f}, {high:.1f}]")
+        table.add_row(line["setting"], *cells)
+    console.print(table)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extra(Settings):
+    """What the command takes besides."""
+
+    settings: str = parameter(",".join(SETTINGS), doc="attackers, separated by commas")
+    output: str = parameter("results/leakage", doc="folder for leakage.png and leakage.json")
+
+
+def parse(arguments: Sequence[str]) -> tuple[LeakageOptions, Extra]:
+    """Read the command line."""
+    kinds = LeakageOptions, Extra
+    fields = [argument(field, field.default) for kind in kinds for field in dataclasses.fields(kind)]
+    text = "Attack pictures of one client in federated and in split learning."
+    parsed = dataclasses.asdict(
+        tyro.cli(dataclasses.make_dataclass("CommandLine", fields), args=arguments, description=text)
+    )
+    own = {field.name: parsed.pop(field.name) for field in dataclasses.fields(Extra)}
+    return LeakageOptions(**parsed), Extra(**own)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; errors in what was asked for end with status 2 and one line."""
+    torch.set_num_threads(1)
+    try:
+        options, extra = parse(sys.argv[1:] if arguments is None else arguments)
+        study = leakage_study(options, extra.settings.split(","))
+        folder = Path(extra.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "leakage.json", as_json(study))
+        write_atomically(folder / "leakage.png", as_png(draw_grid(study)))
+    except (ValueError, OSError) as error:
+        print(f"fedtwin.federated.leakage_study: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    print_table(Console(), study)
+    print(f"results: {folder.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

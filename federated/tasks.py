@@ -41,7 +41,8 @@ class Task(LearningSettings):
     data_seed: int = parameter(0, at_least=0, doc="seed of split, partition, rendered clips and frozen heads")
     clips: int = parameter(5120, at_least=2, doc="clips that are rendered")
     frames: int = parameter(10, at_least=2, doc="frames of a rendered clip")
-    size: int = parameter(16, at_least=8, doc="height and width of rendered clips, and of images that need resizing")
+    frame_size: int = parameter(16, at_least=8, doc="height and width of rendered clips")
+    size: int = parameter(0, at_least=0, doc="height and width that images from disk are brought to; 0: as they are")
     colours: int = parameter(1, at_least=1, doc="channels of rendered clips, all equal")
     first_heads: Literal["own", "common"] = parameter(
         "own", doc="private heads begin with weights of each client's own, or with the same; shared ones with the same"
@@ -150,7 +151,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "head": "frozen",
         "cut": 4,
         "learning_rate": 0.05,
-        "size": 224,
+        "frame_size": 224,
         "colours": 3,
         "clips": 51_200,
     },
@@ -180,18 +181,20 @@ def make_task(name: str = "digits", **options: Any) -> Task:
 
 
 @functools.lru_cache(maxsize=2)
-def load_data(data: str, seed: int, count: int, frames: int, size: int, colours: int) -> tuple[Dataset, Dataset]:
+def load_data(
+    data: str, seed: int, size: int, count: int, frames: int, frame_size: int, colours: int
+) -> tuple[Dataset, Dataset]:
     """Return training and held-out data; remembered, for they are read by every copy and episode."""
     if data != CLIPS:
-        return load_dataset(data, seed, size=None if data == "digits" else size)
-    rendered = clips(count, frames=frames, size=size, seed=seed)
+        return load_dataset(data, seed, size=size or None)
+    rendered = clips(count, frames=frames, size=frame_size, seed=seed)
     coloured = rendered.inputs.expand(-1, -1, colours, -1, -1)
     return dataclasses.replace(rendered, inputs=coloured).split(seed=seed)
 
 
 def load(task: Task) -> tuple[Dataset, Dataset]:
     """Return the task's training and held-out data."""
-    return load_data(task.data, task.data_seed, task.clips, task.frames, task.size, task.colours)
+    return load_data(task.data, task.data_seed, task.size, task.clips, task.frames, task.frame_size, task.colours)
 
 
 @functools.lru_cache(maxsize=2)

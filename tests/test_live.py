@@ -190,7 +190,7 @@ def test_tasks_state_their_limits() -> None:
 
 
 def test_a_frozen_head_is_the_same_for_every_seed_and_its_features_are_computed_once() -> None:
-    task = make_task("clips", clips=64, size=8)
+    task = make_task("clips", clips=64, frame_size=8)
     a, b = (task.cloud_edge_client(4, 2, seed) for seed in (1, 2))
     assert a.population.data is b.population.data
     assert not torch.equal(a.bodies["0.module.0.weight"], b.bodies["0.module.0.weight"])
@@ -198,6 +198,34 @@ def test_a_frozen_head_is_the_same_for_every_seed_and_its_features_are_computed_
         progress = a.round(Plan(np.array([0, 1, 0, -1]), samples=np.full(4, 12)))
     assert progress.uplink_bytes.tolist() == [12 * (10 * 8 * 4 * 4 * 4 + 8)] * 3 + [0]
     assert progress.downlink_bytes.sum() == 0
+
+
+def test_the_full_recognition_model_learns_live_at_a_reduced_size() -> None:
+    pytest.importorskip("transformers")
+    task = make_task("recognition", clips=12, frames=2, frame_size=32, batch=2)
+    env = envs.parallel_env("association", learning="live", task=task, num_clients=2, num_servers=2, samples=4.0)
+    env.reset(seed=0)
+    for _ in range(2):
+        infos = env.step({"client_0": 0, "client_1": 11})[-1]
+    assert infos["client_0"]["uplink_bytes"] == 4 * (2 * 1024 * 2 * 2 * 4 + 8)
+    assert infos["client_1"]["client_loss"] > 0
+    assert np.isfinite(infos["client_0"]["loss"])
+
+
+def test_images_from_disk_are_learned_live(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    pictures = np.clip(rng.normal(80.0 * labels[:, None, None, None], 5.0, (60, 1, 8, 8)), 0, 255).astype(np.uint8)
+    np.savez(tmp_path / "set.npz", inputs=pictures, labels=labels)
+    env = envs.parallel_env(
+        "association", learning="live", task=str(tmp_path / "set.npz"), **{**SMALL, "samples": 40.0}
+    )
+    env.reset(seed=0)
+    accuracies = []
+    for _ in range(8):
+        infos = env.step(dict(zip(env.agents, SPREAD.tolist(), strict=True)))[-1]
+        accuracies.append(infos["client_0"]["accuracy"])
+    assert accuracies[-1] > 0.9 > accuracies[0]
 
 
 def test_private_heads_begin_with_weights_of_their_own_unless_asked_otherwise() -> None:

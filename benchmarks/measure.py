@@ -56,7 +56,7 @@ def python_of(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def rival(name: str, *arguments: int) -> Iterator[Sample]:
+def rival(name: str, *arguments: int | str | Path) -> Iterator[Sample]:
     """Start `rival_<name>.py` in its environment; what is yielded takes one sample, and it waits in between.
 
     Raises:

@@ -14,6 +14,8 @@ import training
 import vectorised
 from measure import HERE, SAMPLES, processor
 
+import federated
+
 COMMAND = "OMP_NUM_THREADS=1 .venv/bin/python benchmarks/run.py"
 
 
@@ -31,7 +33,7 @@ def main() -> None:
         "long a training step waits for its environment.",
         "",
     ]
-    for part in (single, vectorised, training, decisions, scaling):
+    for part in (single, vectorised, training, decisions, federated, scaling):
         lines += part.section()
     text = "\n".join(lines)
     (HERE / "results.md").write_text(text)

@@ -76,7 +76,7 @@ class CloudEdgeClient(Procedure):
         used, group = np.unique(plan.server[clients], return_inverse=True)
         rows = torch.from_numpy(clients).to(self.device)
         heads, bodies = take(self.heads, rows), stack(self.bodies, len(used))
-        way = self.way(self.head, self.body)
+        way = self.way(self.head, self.body, alone=False)
         losses = train_together(self.head, self.body, heads, bodies, group, self.population, batches, self.rule, way)
         weights = np.asarray(batches.samples if plan.weights is None else plan.weights[clients], np.float64)
         at_server = np.bincount(group, weights, minlength=len(used))

@@ -19,12 +19,12 @@ from .parameters import Parameters, point, take
 from .population import Batches, Population
 
 Way = Literal["stacked", "looped", "mapped"]
-SLOPES: Mapping[type[nn.Module], Callable[[Tensor], Tensor]] = {
-    nn.ReLU: lambda y: y > 0,
-    nn.Sigmoid: lambda y: y * (1.0 - y),
-    nn.Tanh: lambda y: 1.0 - y.square(),
+SLOPES: Mapping[type[nn.Module], Callable[[Tensor, Tensor], Tensor]] = {
+    nn.ReLU: lambda gradient, y: torch.ops.aten.threshold_backward.default(gradient, y, 0),
+    nn.Sigmoid: torch.ops.aten.sigmoid_backward.default,
+    nn.Tanh: torch.ops.aten.tanh_backward.default,
 }
-"""Derivatives of the activations that stacked clients may have, by their outputs."""
+"""What takes gradients back through the activations that stacked clients may have, by their outputs."""
 
 
 class TrainingDiverged(ArithmeticError):
@@ -69,11 +69,27 @@ class Descent:
     """FedProx's mu: the gradient gains mu (w - w_start)."""
 
 
-def choose_way(head: Segment, body: Segment, device: torch.device) -> Way:
-    """Return the fastest way, as measured: dense models stacked; convolutions looped on a CPU, mapped elsewhere."""
+MAPPABLE = (nn.Sequential, nn.Linear, nn.Conv2d, nn.MaxPool2d, nn.GroupNorm, nn.Flatten, *SLOPES)
+SMALL_IMAGE = 64
+"""Pixels up to which mapped convolutions are faster than looped ones on a CPU, as measured."""
+
+
+def choose_way(head: Segment, body: Segment, device: torch.device, sample_shape: tuple[int, ...], alone: bool) -> Way:
+    """Return the fastest way, as measured: dense models stacked, convolutions looped on a CPU and mapped elsewhere.
+
+    Args:
+        head: the clients' part.
+        body: the servers' part.
+        device: where they train.
+        sample_shape: of one sample; very small images are mapped on a CPU too.
+        alone: whether every client trains a body of its own.
+    """
     if head.stackable() and body.stackable():
         return "stacked"
-    return "looped" if device.type == "cpu" or head.trained else "mapped"
+    if not alone or head.trained or not all(isinstance(module, MAPPABLE) for module in body.module.modules()):
+        return "looped"
+    small = len(sample_shape) == 3 and sample_shape[1] * sample_shape[2] <= SMALL_IMAGE
+    return "mapped" if device.type != "cpu" or small else "looped"
 
 
 def descend(parameters: list[Tensor], gradients: list[Tensor], start: list[Tensor], rule: Descent) -> None:
@@ -185,9 +201,9 @@ class Dense:
                 if not more:
                     break
             elif isinstance(layer, nn.Flatten):
-                gradient = gradient.view(given.shape)
+                gradient = gradient.reshape(given.shape)
             else:
-                gradient = gradient * SLOPES[type(layer)](self.outputs[position + 1])
+                gradient = SLOPES[type(layer)](gradient, self.outputs[position + 1])
         return gradient
 
     def descend(self, name: str, left: Tensor, right: Tensor | None) -> None:
@@ -253,27 +269,26 @@ def train_stacked(
     device = data.labels.device
     shares = Shares.of(batches, group, device)
     valid = torch.arange(batches.index.shape[2], device=device) < shares.count[..., None]
+    factor = (valid * shares.weight[..., None])[:, :, None]
     groups = None if group is None else torch.from_numpy(group).to(device)
-    sums = torch.zeros(batches.count.T.shape, device=device)
-    steps = batches.steps
+    chances = torch.zeros(valid.shape, device=device)
     below, above = Dense(head, heads, None, rule), Dense(body, bodies, groups, rule)
-    for step in range(batches.index.shape[1]):
-        active = int(np.searchsorted(-steps, -step))
+    for step, active in enumerate(np.count_nonzero(batches.count, axis=0).tolist()):
         index = batches.index[:active, step]
-        features = below.forward(data.inputs[index])
-        logits = above.forward(features)
-        chance = torch.softmax(logits, dim=-1)
-        target = data.labels[index][..., None]
-        mask = valid[step, :active, :, None]
-        sums[step, :active] = (torch.log_softmax(logits, dim=-1).gather(-1, target) * mask).sum(dim=(1, 2)).neg_()
-        gradient = chance.scatter_add_(-1, target, -torch.ones_like(target, dtype=chance.dtype))
-        gradient *= mask * shares.weight[step, :active, None, None]
-        arrived = above.backward(gradient, below=head.trained)
+        inputs = data.inputs.index_select(0, index.flatten()).view(*index.shape, *data.sample_shape)
+        # Classes before samples: functions of the last axis are slow where it is short.
+        logits = above.forward(below.forward(inputs)).transpose(1, 2).contiguous()
+        chance = torch.log_softmax(logits, dim=1)
+        target = data.labels[index][:, None]
+        chances[step, :active] = chance.gather(1, target)[:, 0]
+        gradient = chance.exp_().scatter_add_(1, target, torch.full_like(target, -1, dtype=chance.dtype))
+        gradient *= factor[step, :active]
+        arrived = above.backward(gradient.transpose(1, 2), below=head.trained)
         if head.trained:
             if shares.boost is not None:
                 arrived = arrived * shares.boost[step, :active].view(-1, *(1,) * (arrived.ndim - 1))
             below.backward(arrived, below=False)
-    return sums
+    return -(chances * valid).sum(dim=2)
 
 
 def train_looped(
@@ -287,6 +302,8 @@ def train_looped(
     rule: Descent,
 ) -> Tensor:
     """Train body after body on one model whose parameters point into the stacked ones."""
+    if group is None and body.trained and not head.trained:
+        return train_alone(head, body, bodies, population, batches, rule)
     sums = torch.zeros(batches.count.T.shape)
     labels = np.arange(len(batches.clients)) if group is None else group
     for number in np.unique(labels).tolist():
@@ -325,6 +342,40 @@ def train_looped(
             if parameters:
                 descend(parameters, gradients, start, rule)
     return sums
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Return images `(B, C, H, W)` with channels last in memory, with which a CPU convolves and pools faster."""
+    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
+
+
+def train_alone(
+    head: Segment, body: Segment, bodies: Parameters, population: Population, batches: Batches, rule: Descent
+) -> Tensor:
+    """Train client after client, each a body of its own on what an untrained head makes of its samples."""
+    sums = torch.zeros(batches.count.T.shape)
+    own = dict(body.module.named_parameters())
+    parameters: list[Tensor] = list(own.values())
+    data, cut = population.data, len(head.leaves()) > 0
+    # Modules of others may ask for a view of what is no longer in the usual order.
+    plain = all(type(module).__module__.startswith("torch.nn") for module in body.module.modules())
+    for row, steps in enumerate(batches.steps.tolist()):
+        for name, value in own.items():
+            value.data = bodies[name][row]
+        start = [value.detach().clone() for value in parameters] if rule.proximal else []
+        losses = []
+        for index, count in zip(batches.index[row, :steps], batches.count[row].tolist(), strict=False):
+            visit = index[:count]
+            features = data.inputs.index_select(0, visit)
+            if cut:
+                features = head.single({}, features)
+            if plain and features.ndim == 4:
+                features = channels_last(features)
+            loss = cross_entropy(body.module(features), data.labels.index_select(0, visit))
+            descend(parameters, list(torch.autograd.grad(loss, parameters)), start, rule)
+            losses.append(loss.detach())
+        sums[:steps, row] = torch.stack(losses)
+    return sums * torch.from_numpy(batches.count.T)
 
 
 def train_mapped(

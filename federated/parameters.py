@@ -15,9 +15,13 @@ def parameters_of(module: nn.Module) -> Parameters:
     return {name: value.detach().clone() for name, value in module.named_parameters()}
 
 
-def stack(parameters: Mapping[str, Tensor], copies: int) -> Parameters:
-    """Return `copies` equal copies on a leading axis."""
-    return {name: value.expand(copies, *value.shape).clone() for name, value in parameters.items()}
+def stack(parameters: Mapping[str, Tensor], copies: int, room: Parameters | None = None) -> Parameters:
+    """Return `copies` equal copies on a leading axis; `room` keeps their memory, which the next call takes over."""
+    room = {} if room is None else room
+    for name, value in parameters.items():
+        if name not in room or len(room[name]) < copies:
+            room[name] = value.new_empty(copies, *value.shape)
+    return {name: room[name][:copies].copy_(value) for name, value in parameters.items()}
 
 
 def take(parameters: Mapping[str, Tensor], index: Tensor | int) -> Parameters:
@@ -58,6 +62,12 @@ def add(parameters: Parameters, change: Mapping[str, Tensor]) -> None:
         parameters[name].add_(value)
 
 
+def subtract(parameters: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
+    """Subtract `other`, maybe a single copy for all, from `parameters` in place."""
+    for name, value in parameters.items():
+        value.sub_(other[name])
+
+
 def point(module: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
     """Let the module's parameters be these tensors, without a copy, and return the module."""
     for name, own in module.named_parameters():
@@ -67,10 +77,8 @@ def point(module: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
 
 def norms(stacked: Mapping[str, Tensor], copies: int) -> Tensor:
     """Return the Euclidean norm of each copy, `(copies,)`."""
-    total = torch.zeros(copies)
-    for value in stacked.values():
-        total = total.to(value.device) + value.reshape(copies, -1).square().sum(dim=1)
-    return total.sqrt()
+    each = [torch.linalg.vector_norm(value.reshape(copies, -1), dim=1) for value in stacked.values()]
+    return torch.linalg.vector_norm(torch.stack(each), dim=0) if each else torch.zeros(copies)
 
 
 def bits(parameters: Mapping[str, Tensor]) -> int:

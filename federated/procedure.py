@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..envs.settings import Settings, parameter
 from .data import Dataset
-from .local import Descent, Segment, TrainingDiverged, choose_way
+from .local import Descent, Segment, TrainingDiverged, Way, choose_way
 from .models import SplitModel
 from .plan import Plan, Progress
 from .population import Batches, Population
@@ -133,6 +133,8 @@ class Procedure(ABC):
         self.rounds = int(values["rounds"])
         self.population.load_state_dict(values["population"])
 
-    def way(self, head: Segment, body: Segment) -> Any:
-        """Return how clients train together."""
-        return choose_way(head, body, self.device) if self.settings.way == "auto" else self.settings.way
+    def way(self, head: Segment, body: Segment, *, alone: bool) -> Way:
+        """Return how clients train together; `alone`: whether each has a body of its own."""
+        if self.settings.way != "auto":
+            return self.settings.way
+        return choose_way(head, body, self.device, self.population.data.sample_shape, alone)

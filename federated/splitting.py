@@ -86,7 +86,7 @@ class SplitLearning(Split):
         for row in np.argsort(batches.clients).tolist():
             before = {name: value.clone() for name, value in heads.items()}
             own = batches.slice(row, row + 1)
-            way = self.way(self.head, self.body)
+            way = self.way(self.head, self.body, alone=True)
             losses = train_together(self.head, self.body, heads, bodies, None, self.population, own, self.rule, way)
             loss[own.clients] = losses.cpu().numpy()
             change[own.clients] = norms(difference(heads, before), 1).cpu().numpy()
@@ -108,7 +108,7 @@ class SplitFed(Split):
         together = self.settings.server_part == "shared"
         heads, bodies = stack(self.heads, count), stack(self.bodies, 1 if together else count)
         group = np.zeros(count, np.int64) if together else None
-        way = self.way(self.head, self.body)
+        way = self.way(self.head, self.body, alone=not together)
         losses = train_together(self.head, self.body, heads, bodies, group, self.population, batches, self.rule, way)
         weights = batches.samples if plan.weights is None else plan.weights[batches.clients]
         share = shares(np.asarray(weights, np.float64))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 TESTS = ("tests/test_twin.py", "tests/test_association.py")
-PACKAGES = ("agents", "baselines", "envs", "storage", "tests", "twin")
+PACKAGES = ("agents", "baselines", "envs", "evaluation", "federated", "storage", "tests", "twin")
 
 
 class Mutation(NamedTuple):

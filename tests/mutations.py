@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 TESTS = ("tests/test_twin.py", "tests/test_association.py")
+LEARNING = ("tests/test_federated.py",)
+AGENTS = ("tests/test_agents.py", "-k", "targets or dueling or masked or weights or average")
 PACKAGES = ("agents", "baselines", "envs", "evaluation", "federated", "storage", "tests", "twin")
 
 
@@ -24,6 +26,7 @@ class Mutation(NamedTuple):
     file: str
     old: str
     new: str
+    tests: tuple[str, ...] = TESTS
 
 
 MUTATIONS = (
@@ -85,6 +88,15 @@ MUTATIONS = (
     Mutation("layout seed ignored", "envs/association.py", "randomness.generator(self.params.layout_seed, 0, 0)", "randomness.generator(0, 0, 0)"),
     Mutation("fading not averaged", "envs/randomness.py", "/ np.dtype(dtype).type(blocks)", "/ 1"),
     Mutation("round does not move the generator", "envs/randomness.py", "0, 0, cycle, stream", "0, 0, 0, stream"),
+    Mutation("aggregation without weights", "federated/parameters.py", "return np.asarray(weights / total)", "return np.full_like(weights, 1 / weights.size)", LEARNING),
+    Mutation("proximal term pushes away", "federated/local.py", "(gradients, pull, alpha=rule.proximal)", "(gradients, pull, alpha=-rule.proximal)", LEARNING),
+    Mutation("head learns from the server's mean", "federated/local.py", "arrived = arrived * shares.boost[step, :active]", "arrived = arrived * 1.0 ** shares.boost[step, :active]", LEARNING),
+    Mutation("padding is learned from", "federated/local.py", "(valid * shares.weight[..., None])", "(shares.weight[..., None] + 0 * valid)", LEARNING),
+    Mutation("samples are visited unshuffled", "federated/population.py", ".permutation(self.parts[client])", ".permutation(1) * 0 + self.parts[client]", LEARNING),
+    Mutation("noise of another standard deviation", "federated/privacy.py", "single.standard_deviation * math.sqrt(self.rounds)", "single.standard_deviation * self.rounds", LEARNING),
+    Mutation("target takes the target's argmax", "agents/d3qn.py", "online = self.values(batch.next_observation)", "online = self.target(batch.next_observation)", AGENTS),
+    Mutation("advantages not centred", "agents/networks.py", "value + advantage - advantage.mean(dim=-1, keepdim=True)", "value + advantage", AGENTS),
+    Mutation("illegal actions explored", "agents/d3qn.py", ".masked_fill_(~self._mask, -1.0)", "", AGENTS),
 )  # fmt: skip
 
 
@@ -108,7 +120,7 @@ def survives(mutation: Mutation) -> bool:
         environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         probe = "import fedtwin.twin.radio as r, sys; sys.exit(not r.__file__.startswith(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", probe, folder], check=True, env=environment, cwd=folder)
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.tests]
         done = subprocess.run(command, env=environment, cwd=copy, capture_output=True, text=True)
         if done.returncode not in (0, 1):
             raise RuntimeError(f"{mutation.name}: the tests did not run\n{done.stdout[-2000:]}")

@@ -63,7 +63,7 @@ def write_mnist(folder: Path, mark: str = "-", zipped: bool = False) -> dict[str
     for part, (images, labels) in content.items():
         for name, array in (("images", images), ("labels", labels)):
             file = folder / f"{part}-{name}{mark}idx{array.ndim}-ubyte{'.gz' if zipped else ''}"
-            file.write_bytes(gzip.compress(idx(array)) if zipped else idx(array))
+            file.write_bytes(gzip.compress(idx(array), mtime=0) if zipped else idx(array))
     return content
 
 
@@ -102,8 +102,8 @@ IMAGES = idx(np.zeros((2, 3, 3)))
         (IMAGES[:-1], "holds 17 bytes of values, must be 18 for shape (2, 3, 3)"),
         (IMAGES + b"x", "holds more bytes of values, must be 18"),
         (IMAGES[:4] + b"\xff" * 12 + IMAGES[16:], "holds 18 bytes of values"),
-        (gzip.compress(IMAGES)[:-9], "not a whole gzip file"),
-        (gzip.compress(IMAGES)[:12] + b"????" + gzip.compress(IMAGES)[16:], "not a whole gzip file"),
+        (gzip.compress(IMAGES, mtime=0)[:-9], "not a whole gzip file"),
+        (gzip.compress(IMAGES, mtime=0)[:12] + b"????" + gzip.compress(IMAGES, mtime=0)[16:], "not a whole gzip file"),
     ],
 )
 def test_damaged_idx_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:

@@ -30,7 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "sequential": {"decisions": "sequential", "positions": "round", "dtype": "float32"},
-    "paper": {"observation": "paper", "reward_rule": "paper", "dtype": "float32"},
+    "paper": {"observation": "paper", "reward_rule": "paper", "max_cycles": 1, "dtype": "float32"},
     "independent": {"observation": "paper", "dtype": "float32"},
 }
 """Parameters of the system that go with a preset of the agent."""

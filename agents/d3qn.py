@@ -58,6 +58,7 @@ class D3QNSettings(Settings):
     n_step: int = parameter(1, at_least=1, doc="steps whose rewards a target adds before it bootstraps")
     priority: float = parameter(0.6, at_least=0, at_most=1, doc="exponent of prioritised replay; 0: uniform")
     priority_correction: float = parameter(0.4, at_least=0, at_most=1, doc="exponent of the importance weights")
+    hysteresis: float = parameter(1.0, above=0, at_most=1, doc="weight of errors whose target is below the value")
     weight_average: float = parameter(
         0.0,
         at_least=0,
@@ -113,15 +114,18 @@ class D3QN:
             "learning_rate": 1e-3,
             "learning_rate_end": 1e-3,
             "exploration_end": 0.1,
-            "exploration_share": 0.5,
+            "exploration_share": 0.3,
             "discount": 0.99,
+            "last_round": "terminates",
+            "hysteresis": 0.1,
             "replay": 2**17,
             "batch": 128,
             "learn_every": 1,
             "learn_after": 1024,
             "target_every": 50,
             "priority": 0.0,
-            "reward_scale": 4000.0,
+            "weight_average": 0.99,
+            "reward_scale": 20000.0,
         },
         "independent": {
             "network": "independent",
@@ -338,8 +342,15 @@ class D3QN:
         return chosen - self.targets(batch)
 
     def loss(self, errors: Tensor, batch: Batch) -> Tensor:
-        """Return the weighted mean squared error, summed over agents; eq (22)."""
-        return (batch.weight * errors.square()).mean(dim=0).sum()
+        """Return the weighted mean squared error, summed over agents; eq (22).
+
+        With `hysteresis` < 1 a target below the value counts less (Matignon et al., 2007): that others explored tells
+        little of an action.
+        """
+        squares = batch.weight * errors.square()
+        if self.settings.hysteresis < 1.0:
+            squares = torch.where(errors > 0.0, self.settings.hysteresis * squares, squares)
+        return squares.mean(dim=0).sum()
 
     def learn(self) -> None:
         """Learn from a mini-batch; copy the online network to the target network where that is due."""

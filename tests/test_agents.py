@@ -157,6 +157,21 @@ def test_targets_and_loss_equal_plain_loops(kind: str) -> None:
     assert differs, "online and target network agree everywhere: the test could not tell double from plain"
 
 
+def test_disappointing_targets_count_less_under_hysteresis() -> None:
+    env = envs.vector_env("association", 2, shared_draws=True, **SMALL)
+    batch = random_batch(agents=4, size=3, actions=2)
+    errors = torch.randn((7, 4), generator=generator(5))
+    weights = batch.weight.expand(7, 4)
+    for hysteresis in (1.0, 0.25):
+        agent = agent_for(env, network="independent", hidden=(8,), hysteresis=hysteresis)
+        expected = sum(
+            float(weights[row, n] * errors[row, n] ** 2) * (hysteresis if errors[row, n] > 0 else 1.0) / 7
+            for row in range(7)
+            for n in range(4)
+        )
+        assert float(agent.loss(errors, batch)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_no_gradient_flows_through_the_target() -> None:
     agent = D3QN(Shape(3, 5, 6), D3QNSettings(network="independent", hidden=(8,)))
     batch = random_batch(3, 5, 6)

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         plan, command = parse(given), shlex.join(["fedtwin-evaluate", *given])
         page = (sweep if plan.options.sweep else evaluate)(plan, command, console)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
         print(f"fedtwin-evaluate: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except KeyboardInterrupt:

@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     try:
         weights = run(parse(given), command_of(given), console)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
         print(f"fedtwin-train: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except KeyboardInterrupt:

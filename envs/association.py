@@ -769,18 +769,23 @@ class AssociationSystem(System):
 
     def procedure(self, task: Any, seed: int) -> Any:
         """Return cloud-edge-client learning of a task among these clients and servers (Algorithm 1)."""
+        self.whole_samples()
         return task.cloud_edge_client(self.params.num_clients, self.params.num_servers, seed)
 
     def plan(self, decision: Decision) -> Plan:
-        """Return the plan of a round: clients learn at their servers, with the samples that the costs count.
+        """Return the plan of a round: clients learn at their servers, with the samples that the costs count."""
+        return Plan(np.asarray(decision.server), samples=self.whole_samples())
+
+    def whole_samples(self) -> np.ndarray:
+        """Return the samples `(N,)` of each client and round as integers.
 
         Raises:
-            ValueError: a number of samples that is not whole.
+            ValueError: a number that is not whole.
         """
-        given = per_node(self.params.samples, self.params.num_clients)
-        whole = np.asarray(given).astype(np.int64)
-        reject(whole != given, np.asarray(given), label="samples", unit="", limit="whole: live learning takes them")
-        return Plan(np.asarray(decision.server), samples=whole)
+        given = np.asarray(per_node(self.params.samples, self.params.num_clients))
+        whole = given.astype(np.int64)
+        reject(whole != given, given, label="samples", unit="", limit="whole: live learning takes them")
+        return whole
 
     def reward(self, state: State, cost: Cost, progress: Array) -> Array:
         """Return the shared reward `(..., N)` of the round that led to `state`; 0 once a budget is spent, eq (20).

@@ -33,10 +33,15 @@ class LiveLearning:
         self.system, self.task = system, task
         self.procedures: list[Any] = [None] * num_envs
         self.accuracy = np.zeros(num_envs)
+        if task.score_every != 1:
+            raise ValueError(
+                f"score_every is {task.score_every}, must be 1: progress is the accuracy gained in each round"
+            )
         system.procedure(task, 0)
 
-    def begin(self, copy: int, seed: int, episode: int) -> None:
-        """Begin anew in one copy."""
+    def begin(self, system: System, copy: int, seed: int, episode: int) -> None:
+        """Begin anew in one copy, with the system of this episode."""
+        self.system = system
         self.procedures[copy] = self.system.procedure(self.task, self.seed_of(seed, episode))
         self.accuracy[copy] = self.procedures[copy].score()[1]
 

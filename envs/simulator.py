@@ -157,7 +157,7 @@ class Simulator:
             return
         assert self._seeds is not None
         for copy in copies:
-            self.learning.begin(copy, int(self._seeds[copy]), int(self._episode[copy]))
+            self.learning.begin(self.system, copy, int(self._seeds[copy]), int(self._episode[copy]))
 
     def _read_seeds(self, seed: int | Sequence[int] | None) -> np.ndarray | None:
         if seed is None:

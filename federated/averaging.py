@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import Dataset
-from .local import Segment, train_together
+from .local import Segment, require_finite, train_together
 from .models import SplitModel
 from .parameters import (
     Parameters,
@@ -64,6 +64,7 @@ class FedAvg(Procedure):
             subtract(copies, self.parameters)
             loss[part.clients] = losses.cpu().numpy()
             change[part.clients] = norms(copies, count).cpu().numpy()
+            require_finite(change[part.clients], part.clients)
             add(mean, weighted_sum(copies, share[first : first + chunk]))
         add(self.parameters, mean)
         sent[:, batches.clients] = size // 8

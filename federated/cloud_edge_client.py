@@ -9,9 +9,22 @@ from torch import Tensor, nn
 
 from ..storage.checkpoint import prefixed, select
 from .data import Dataset
-from .local import Segment, train_together
+from .local import Segment, require_finite, train_together
 from .models import SplitModel
-from .parameters import add, bits, difference, loaded, norms, parameters_of, point, shares, stack, take, weighted_sum
+from .parameters import (
+    Parameters,
+    add,
+    bits,
+    difference,
+    loaded,
+    norms,
+    parameters_of,
+    point,
+    shares,
+    stack,
+    take,
+    weighted_sum,
+)
 from .plan import Plan
 from .population import Batches, Population
 from .privacy import Privacy, spent_epsilon
@@ -80,35 +93,56 @@ class CloudEdgeClient(Procedure):
         losses = train_together(self.head, self.body, heads, bodies, group, self.population, batches, self.rule, way)
         weights = np.asarray(batches.samples if plan.weights is None else plan.weights[clients], np.float64)
         at_server = np.bincount(group, weights, minlength=len(used))
-        add(self.bodies, weighted_sum(difference(bodies, self.bodies), shares(at_server)))
-        moved = difference(heads, take(self.heads, rows))
+        learned = difference(bodies, self.bodies)
+        moved = norms(difference(heads, take(self.heads, rows)), len(clients)).cpu().numpy()
+        require_finite(moved, clients)
+        require_finite(norms(learned, len(used)).cpu().numpy(), clients[np.unique(group, return_index=True)[1]])
+        body_change = weighted_sum(learned, shares(at_server))
+        agree = self.agreeing(plan, clients)
+        common_change = self.shared_change(heads, clients, agree, weights)
+        add(self.bodies, body_change)
         for name, value in heads.items():
             self.heads[name][rows] = value
-        loss[clients] = losses.cpu().numpy()
-        change[clients] = norms(moved, len(clients)).cpu().numpy()
+        loss[clients], change[clients] = losses.cpu().numpy(), moved
         up, down = self.crossing
         sent[0, clients] += batches.samples * up
         sent[1, clients] += batches.samples * (down if self.head.trained else 0)
-        self.share_heads(plan, batches, weights, sent)
+        if common_change:
+            add(self.common_head, common_change)
+            for name, value in self.common_head.items():
+                self.heads[name][rows[torch.from_numpy(agree).to(self.device)]] = value
+            self.releases[clients[agree]] += 1
+            sent[:, clients[agree]] += bits(self.common_head) // 8
 
-    def share_heads(self, plan: Plan, batches: Batches, weights: np.ndarray, sent: np.ndarray) -> None:
-        """Average the heads of the clients that agree, eq (4); they are told relative to the last average."""
-        clients = batches.clients
-        if self.settings.head == "shared":
-            agree = np.ones(len(clients), np.bool_)
-        else:
-            agree = np.zeros(len(clients), np.bool_) if plan.share_head is None else plan.share_head[clients]
-        if not agree.any() or not self.head.trained:
-            return
-        rows = torch.from_numpy(clients[agree]).to(self.device)
-        told = difference(take(self.heads, rows), self.common_head)
+    def agreeing(self, plan: Plan, clients: np.ndarray) -> np.ndarray:
+        """Return which of the clients give their heads away, `(A,)` booleans.
+
+        Raises:
+            ValueError: one of them has spent its privacy budget.
+        """
+        if not self.head.trained or (self.settings.head == "private" and plan.share_head is None):
+            return np.zeros(len(clients), np.bool_)
+        agree = np.ones(len(clients), np.bool_)
+        if self.settings.head == "private" and plan.share_head is not None:
+            agree = plan.share_head[clients]
+        if self.privacy is not None:
+            for client in clients[agree & (self.releases[clients] >= self.privacy.rounds)]:
+                raise ValueError(
+                    f"client_{client} has given its head away {self.releases[client]} times, must be at most "
+                    f"{self.privacy.rounds}: its epsilon of {self.privacy.epsilon:g} is spent"
+                )
+        return agree
+
+    def shared_change(
+        self, heads: Parameters, clients: np.ndarray, agree: np.ndarray, weights: np.ndarray
+    ) -> Parameters:
+        """Return the change of the common head, eq (4); heads are told relative to the last average."""
+        if not agree.any():
+            return {}
+        told = difference(take(heads, torch.from_numpy(np.flatnonzero(agree)).to(self.device)), self.common_head)
         if self.privacy is not None:
             told = self.privacy.disturb(told, self.population.seed, self.rounds, clients[agree])
-        add(self.common_head, weighted_sum(told, shares(weights[agree])))
-        for name, value in self.common_head.items():
-            self.heads[name][rows] = value
-        self.releases[clients[agree]] += 1
-        sent[:, clients[agree]] += bits(self.common_head) // 8
+        return weighted_sum(told, shares(weights[agree]))
 
     def epsilon(self) -> np.ndarray:
         """Return the privacy loss `(N,)` of each client so far; infinite where heads were given away undisturbed."""

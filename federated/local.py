@@ -49,8 +49,12 @@ class Segment:
 
     def stackable(self) -> bool:
         """Whether copies can run as batched products: linear layers and functions of single numbers, in sequence."""
-        whole = (nn.Sequential, nn.Linear, nn.Flatten, *SLOPES)
-        return self.frozen or all(isinstance(module, whole) for module in self.module.modules())
+        if self.frozen:
+            return True
+        found = [module for _, module in self.module.named_modules(remove_duplicate=False)]
+        plain = all(type(module) in (nn.Sequential, nn.Linear, nn.Flatten, *SLOPES) for module in found)
+        whole = all((m.start_dim, m.end_dim) == (1, -1) for m in found if isinstance(m, nn.Flatten))
+        return plain and whole and len(found) == len(set(map(id, found)))
 
     def single(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Map `(B, ...)` with the parameters of one copy; a frozen part has the module's own."""
@@ -86,7 +90,7 @@ def choose_way(head: Segment, body: Segment, device: torch.device, sample_shape:
     """
     if head.stackable() and body.stackable():
         return "stacked"
-    if not alone or head.trained or not all(isinstance(module, MAPPABLE) for module in body.module.modules()):
+    if not alone or head.trained or not all(type(module) in MAPPABLE for module in body.module.modules()):
         return "looped"
     small = len(sample_shape) == 3 and sample_shape[1] * sample_shape[2] <= SMALL_IMAGE
     return "mapped" if device.type != "cpu" or small else "looped"
@@ -226,6 +230,12 @@ class Dense:
             own.add_(left, alpha=-rate)
         else:
             own.baddbmm_(left, right, alpha=-rate)
+
+
+def require_finite(change: np.ndarray, clients: np.ndarray) -> None:
+    """Raise `TrainingDiverged` for the first client whose change `(A,)` of weights is not finite."""
+    for row in np.flatnonzero(~np.isfinite(change)):
+        raise TrainingDiverged(f"the weights of client_{clients[row]} are no longer finite: lower learning_rate")
 
 
 @dataclasses.dataclass(frozen=True)

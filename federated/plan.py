@@ -42,6 +42,10 @@ class Plan:
             raise ValueError(f"the plan names {server.size} clients, must be {num_clients}{unknown}")
         for client in np.flatnonzero((server < -1) | (server >= num_servers)):
             raise ValueError(f"server of client_{client} is {server[client]}, must be in -1..{num_servers - 1}")
+        if self.share_head is not None:
+            agree = np.asarray(self.share_head)
+            if agree.dtype != np.bool_ or agree.shape != server.shape:
+                raise ValueError(f"share_head is {agree.dtype} {agree.shape}, must be booleans {server.shape}")
         for name, least in (("samples", 1), ("weights", 0)):
             values = getattr(self, name)
             if values is None:
@@ -49,8 +53,8 @@ class Plan:
             array = np.asarray(values)
             if array.shape != server.shape or (name == "samples" and array.dtype.kind not in "iu"):
                 raise ValueError(f"{name} are {array.dtype} {array.shape}, must be {server.shape}, samples integers")
-            for client in np.flatnonzero(~(array >= least) & (server >= 0)):
-                raise ValueError(f"{name} of client_{client} is {array[client]}, must be at least {least}")
+            for client in np.flatnonzero(~((array >= least) & np.isfinite(array)) & (server >= 0)):
+                raise ValueError(f"{name} of client_{client} is {array[client]}, must be at least {least} and finite")
 
 
 @dataclasses.dataclass(frozen=True)

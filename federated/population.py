@@ -103,7 +103,7 @@ class Population:
             batch: samples of a mini-batch; 0: all at once.
             epochs: how often a client takes that many.
         """
-        taken = self.sizes if samples is None else samples
+        taken = self.sizes if samples is None else np.asarray(samples).astype(np.int64)
         per_epoch = taken[clients]
         width = int(per_epoch.max()) if batch == 0 else min(batch, int(per_epoch.max()))
         steps = -(-per_epoch // width) * epochs
@@ -130,4 +130,6 @@ class Population:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was called."""
         self.seed = int(state["seed"])
+        if len(state["visited"]) != len(self):
+            raise ValueError(f"the state is one of {len(state['visited'])} clients, must be of {len(self)}")
         self.visited = np.array(state["visited"], np.int64)

@@ -68,8 +68,11 @@ class Procedure(ABC):
                 f"held-out data have {held_out.num_classes} classes, must be {population.data.num_classes}"
             )
         self.device = population.data.labels.device
-        self.model = copy.deepcopy(model).to(self.device)
-        self.population, self.held_out = population, held_out
+        self.model = copy.deepcopy(model).to(self.device).eval()
+        self.population = population
+        self.held_out = dataclasses.replace(
+            held_out, inputs=held_out.inputs.to(self.device), labels=held_out.labels.to(self.device)
+        )
         self.settings = LearningSettings() if settings is None else settings
         self.rounds = 0
         self.rule = Descent(self.settings.learning_rate, self.settings.proximal)
@@ -125,7 +128,8 @@ class Procedure(ABC):
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""
-        return self.tensors(), {"rounds": self.rounds, "population": self.population.state_dict()}
+        tensors = {name: value.clone() for name, value in self.tensors().items()}
+        return tensors, {"rounds": self.rounds, "population": self.population.state_dict()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was called, in a procedure built alike."""
@@ -135,6 +139,9 @@ class Procedure(ABC):
 
     def way(self, head: Segment, body: Segment, *, alone: bool) -> Way:
         """Return how clients train together; `alone`: whether each has a body of its own."""
-        if self.settings.way != "auto":
-            return self.settings.way
+        way = self.settings.way
+        if way == "stacked" and not (head.stackable() and body.stackable()):
+            raise ValueError("way is stacked, but the model has other layers than linear ones: choose auto or looped")
+        if way != "auto":
+            return way
         return choose_way(head, body, self.device, self.population.data.sample_shape, alone)

@@ -1,5 +1,6 @@
 """Long runs of learning: `python -m fedtwin.federated.run --procedure cloud_edge_client --task digits --rounds 50`."""
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -49,6 +50,8 @@ class RunOptions(Settings):
 
 def build(task: Task, options: RunOptions) -> tuple[Procedure, Plan]:
     """Build a procedure and the plan in which everyone takes part."""
+    if task.score_every != 1 and options.rounds % task.score_every:
+        raise ValueError(f"rounds are {options.rounds}, must be a multiple of score_every = {task.score_every}")
     if options.procedure == "cloud_edge_client":
         procedure: Procedure = task.cloud_edge_client(options.clients, options.servers, options.seed)
         return procedure, Plan(np.arange(options.clients) % options.servers)
@@ -125,9 +128,10 @@ def parse(arguments: Sequence[str]) -> tuple[Task, str, RunOptions]:
     """Read the command line; `--task` gives defaults that other options override."""
     given = list(arguments)
     name = "digits"
-    if "--task" in given:
-        place = given.index("--task")
-        name, given = given[place + 1], given[:place] + given[place + 2 :]
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--task", default=name)
+    known, given = first.parse_known_args(given)
+    name = known.task
     start = make_task(name)
     kinds: tuple[Any, ...] = (RunOptions(), start)
     fields = [argument(field, getattr(kind, field.name)) for kind in kinds for field in dataclasses.fields(kind)]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..storage.checkpoint import prefixed, select
 from .data import Dataset
-from .local import Segment, train_together
+from .local import Segment, require_finite, train_together
 from .models import SplitModel
 from .parameters import (
     add,
@@ -90,6 +90,7 @@ class SplitLearning(Split):
             losses = train_together(self.head, self.body, heads, bodies, None, self.population, own, self.rule, way)
             loss[own.clients] = losses.cpu().numpy()
             change[own.clients] = norms(difference(heads, before), 1).cpu().numpy()
+            require_finite(norms({**prefixed(heads, "head"), **prefixed(bodies, "body")}, 1).cpu().numpy(), own.clients)
         self.heads, self.bodies = take(heads, 0), take(bodies, 0)
         self.count_bytes(batches, sent, gradients=self.head.trained)
         sent[:, batches.clients] += bits(self.heads) // 8
@@ -116,6 +117,9 @@ class SplitFed(Split):
         loss[batches.clients] = losses.cpu().numpy()
         change[batches.clients] = norms(moved, count).cpu().numpy()
         learned = difference(bodies, self.bodies)
+        owners = batches.clients[:1] if together else batches.clients
+        require_finite(change[batches.clients], batches.clients)
+        require_finite(norms(learned, len(owners)).cpu().numpy(), owners)
         add(self.bodies, weighted_sum(learned, np.ones(1) if together else share))
         add(self.heads, weighted_sum(moved, share))
         self.count_bytes(batches, sent, gradients=self.head.trained)

@@ -50,7 +50,7 @@ class Task(LearningSettings):
     epsilon: float = parameter(0.0, at_least=0, doc="privacy loss of heads that are given away; 0: undisturbed")
     delta: float = parameter(1e-5, above=0, at_most=1, doc="probability with which epsilon may be exceeded")
     clip_norm: float = parameter(1.0, above=0, doc="largest norm of a head's change that is given away under epsilon")
-    private_rounds: int = parameter(25, at_least=1, doc="rounds over which epsilon is spent")
+    private_rounds: int = parameter(25, at_least=1, doc="rounds over which epsilon is spent; no more are allowed")
 
     def __post_init__(self) -> None:
         """Reject values outside their limits, and unknown names.
@@ -61,6 +61,10 @@ class Task(LearningSettings):
         super().__post_init__()
         if self.partition not in PARTITIONS:
             raise unknown_name("partition", self.partition, PARTITIONS)
+        if self.epsilon and self.head != "shared":
+            raise ValueError(
+                f"epsilon is {self.epsilon:g}, but head is {self.head}: only heads that are shared are disturbed"
+            )
 
     def privacy(self) -> Privacy | None:
         """Return what disturbs heads that are given away."""
@@ -110,7 +114,7 @@ class Task(LearningSettings):
             privacy=self.privacy(),
             encoded_data=features,
         )
-        if self.head == "private" and self.first_heads == "own":
+        if self.head == "private" and self.first_heads == "own" and not self.weights:
             for client in range(num_clients):
                 own, _ = self.build_model(head_seed(seed, client)).split(self.cut)
                 for name, value in own.named_parameters():

@@ -12,7 +12,7 @@ from fedtwin.federated.averaging import FedAvg, FedSGD
 from fedtwin.federated.cloud_edge_client import CloudEdgeClient
 from fedtwin.federated.data import Dataset, digits
 from fedtwin.federated.local import TrainingDiverged
-from fedtwin.federated.models import make_model
+from fedtwin.federated.models import SplitModel, make_model
 from fedtwin.federated.parameters import take
 from fedtwin.federated.plan import Plan
 from fedtwin.federated.population import Population
@@ -299,6 +299,41 @@ def test_state_goes_on_exactly(kind: type[Any]) -> None:
     assert whole.population.visited.tolist() == second.population.visited.tolist()
 
 
+def test_a_state_stays_what_it_was() -> None:
+    procedure = build(FedAvg)
+    procedure.round()
+    state = procedure.state_dict()
+    first = procedure.round().loss
+    procedure.load_state_dict(*state)
+    assert procedure.round().loss == first
+    with pytest.raises(ValueError, match="the state is one of 5 clients, must be of 2"):
+        FedAvg(model(), population(PARTS[:2]), HELD_OUT).load_state_dict(*state)
+
+
+class Residual(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + super().forward(x)  # type: ignore[no-untyped-call]
+        return result
+
+
+def test_models_that_only_look_dense_are_looped() -> None:
+    shared = nn.Tanh()
+    for block in (
+        Residual(nn.Linear(64, 64), nn.Tanh()),
+        nn.Sequential(nn.Linear(64, 64), shared, nn.Linear(64, 64), shared),
+    ):
+        own = SplitModel(nn.Sequential(nn.Flatten(), block), nn.Linear(64, 10))
+        settings = LearningSettings(learning_rate=RATE, batch=BATCH)
+        procedure = FedAvg(own, population(), HELD_OUT, settings)
+        plain: Any = own
+        for order in orders(2):
+            procedure.round()
+            plain = fed_avg(plain, TRAIN, order, RATE, BATCH)
+        assert apart(plain, procedure.parameters) < 1e-6
+        with pytest.raises(ValueError, match="way is stacked, but the model has other layers"):
+            FedAvg(own, population(), HELD_OUT, LearningSettings(way="stacked")).round()
+
+
 def test_state_of_another_model_is_refused() -> None:
     other = FedAvg(make_model("mlp", (1, 8, 8), 10, hidden=(5,)), population(), HELD_OUT)
     with pytest.raises(ValueError, match=r"parameter 0\.1\.weight is \(128, 64\), must be \(5, 64\)"):
@@ -334,6 +369,12 @@ def test_a_loss_that_is_not_finite_names_client_and_round_and_changes_nothing(ki
         ),
         (Plan(np.zeros(5, np.int64), weights=np.array([1, np.nan, 1, 0, 1])), "weights of client_1 is nan"),
         (Plan(np.zeros(5, np.int64), weights=np.zeros(5)), "must not all be 0"),
+        (Plan(np.zeros(5, np.int64), weights=np.full(5, np.inf)), "weights of client_0 is inf, must be at least 0 and"),
+        (Plan(np.zeros(5, np.int64), share_head=np.array([0, 0, 0, 0, 1])), "share_head is int64"),
+        (
+            Plan(np.zeros(5, np.int64), share_head=np.array([True])),
+            r"share_head is bool \(1,\), must be booleans \(5,\)",
+        ),
     ],
 )
 def test_plans_that_do_not_fit(plan: Plan, message: str) -> None:
@@ -366,6 +407,12 @@ def test_privacy_clips_disturbs_and_is_accounted_for() -> None:
     agree = np.array([True, True, False, False, False])
     for _ in range(4):
         procedure.round(Plan(np.zeros(CLIENTS, np.int64), share_head=agree))
+    before = {name: value.clone() for name, value in procedure.tensors().items()}
+    with pytest.raises(
+        ValueError, match="client_0 has given its head away 4 times, must be at most 4: its epsilon of 2"
+    ):
+        procedure.round(Plan(np.zeros(CLIENTS, np.int64), share_head=agree))
+    close(procedure.tensors(), before, 1e-30)
     spent = procedure.epsilon()
     assert spent[:2] == pytest.approx([2.0, 2.0], rel=1e-3)
     assert spent[2:].tolist() == [0, 0, 0]

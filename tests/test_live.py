@@ -174,13 +174,25 @@ def test_live_learning_that_cannot_be(options: dict[str, Any], message: str) -> 
 
 
 def test_samples_of_a_live_round_are_whole() -> None:
-    env = envs.parallel_env("association", learning="live", num_clients=5, samples=20.5)
-    env.reset(seed=0)
     with pytest.raises(ValueError, match=r"samples.*20\.5, must be whole"):
-        env.step(dict.fromkeys(env.agents, 0))
+        envs.parallel_env("association", learning="live", num_clients=5, samples=20.5)
+
+
+def test_parameters_of_an_episode_hold_for_learning_too() -> None:
+    env = envs.parallel_env("association", learning="live", **SMALL)
+    env.reset(seed=0, options={"params": {"samples": 12.0}})
+    infos = env.step(dict(zip(env.agents, SPREAD.tolist(), strict=True)))[-1]
+    assert infos["client_0"]["uplink_bytes"] == 12 * (128 * 4 + 8)
+    env.reset(seed=0)
+    infos = env.step(dict(zip(env.agents, SPREAD.tolist(), strict=True)))[-1]
+    assert infos["client_0"]["uplink_bytes"] == 20 * (128 * 4 + 8)
 
 
 def test_tasks_state_their_limits() -> None:
+    with pytest.raises(ValueError, match="epsilon is 1, but head is private"):
+        make_task("digits", epsilon=1.0)
+    with pytest.raises(ValueError, match="score_every is 2, must be 1"):
+        envs.parallel_env("association", learning="live", task=make_task("digits", score_every=2))
     with pytest.raises(ValueError, match="unknown partition 'dirichle'; did you mean 'dirichlet'"):
         make_task("digits", partition="dirichle")
     with pytest.raises(ValueError, match="unknown parameter 'alfa'; did you mean 'alpha'"):

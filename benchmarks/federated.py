@@ -226,7 +226,7 @@ def convolutions() -> list[str]:
         rows.append(f"| {side} x {side} | {middle} | {ratio(auto, loop)} | {ratio(mapped, loop)} |")
     return [
         f"Two convolutions and three linear layers (`cnn`), {CLIENTS} clients with {EACH} samples each; `auto` takes",
-        "`looped` for convolutions on a CPU, `mapped` is `torch.func.vmap`:",
+        "`looped` for convolutions on a CPU, for images of at most 64 pixels `mapped`, which is `torch.func.vmap`:",
         "",
         "| images | `auto`, rounds/s | `mapped` | lean loop | `auto` over lean, pair by pair | `mapped` over lean |",
         "| --- | --- | --- | --- | --- | --- |",

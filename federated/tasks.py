@@ -157,12 +157,12 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "learning_rate": 0.05,
         "frame_size": 224,
         "colours": 3,
-        "clips": 51_200,
+        "clips": 512,
     },
     "images": {"model": "cnn", "learning_rate": 0.05},
 }
 """Settings by name: digits for a first look; clips, the small recognition task; that of Zhao et al. in full
-(ResNet-50 and LSTM, for a GPU and with pretrained weights); images for data from disk."""
+(ResNet-50 and LSTM, with pretrained weights; 14 MB of memory per clip, so few of them); images for data from disk."""
 
 
 def make_task(name: str = "digits", **options: Any) -> Task:

@@ -15,8 +15,16 @@ from torch import Tensor, nn
 from ..envs.checks import unknown_name
 from .models import LastState, PerFrame, SplitModel
 
-VIT_SIZES = {"tiny": (64, 4, 4), "S/16": (384, 12, 6), "B/16": (768, 12, 12), "L/16": (1024, 24, 16)}
-"""Width, layers and heads of the vision transformers; "tiny" is made for tests."""
+VIT_SIZES = {
+    "tiny": (64, 4, 4, 16),
+    "S/16": (384, 12, 6, 16),
+    "B/16": (768, 12, 12, 16),
+    "B/32": (768, 12, 12, 32),
+    "L/16": (1024, 24, 16, 16),
+}
+"""Width, layers, heads and side of a patch in pixels of the vision transformers; "tiny" is made for tests."""
+STEMS = ("imagenet", "cifar")
+"""First layers of a residual network: 7 x 7 of stride 2 and max pooling, or 3 x 3 of stride 1 for small images."""
 
 
 def _require(name: str) -> Any:
@@ -82,9 +90,15 @@ def freeze_batch_norm(module: nn.Module) -> None:
 
 
 def _resnet_blocks(
-    channels: int, embedding: int, widths: Sequence[int], depths: Sequence[int], layer: str, norm: str
+    channels: int,
+    embedding: int,
+    widths: Sequence[int],
+    depths: Sequence[int],
+    layer: str,
+    norm: str,
+    stem: str = "imagenet",
 ) -> list[nn.Module]:
-    """Return the embedder (convolution, max pooling) and the stages of a residual network."""
+    """Return the embedder (convolution, max pooling unless the stem is small) and the stages of a residual network."""
     step = 4 if layer == "bottleneck" else 1
     if not widths or len(widths) != len(depths):
         raise ValueError(f"there are {len(widths)} widths and {len(depths)} depths, must be equally many, at least 1")
@@ -93,11 +107,22 @@ def _resnet_blocks(
         raise ValueError(f"{given}: must be at least 1, and widths multiples of {step}")
     if norm not in NORMS:
         raise unknown_name("norm", norm, NORMS)
+    if stem not in STEMS:
+        raise unknown_name("stem", stem, STEMS)
     transformers = _require("transformers")
     sizes = {"embedding_size": embedding, "hidden_sizes": tuple(widths), "depths": tuple(depths)}
     whole = transformers.ResNetModel(transformers.ResNetConfig(num_channels=channels, layer_type=layer, **sizes))
+    if stem == "cifar":
+        _shrink_stem(whole.embedder, channels, embedding)
     _replace_batch_norm(whole, NORMS[norm])
     return [whole.embedder, *whole.encoder.stages]
+
+
+def _shrink_stem(embedder: Any, channels: int, embedding: int) -> None:
+    """Put a 3 x 3 convolution of stride 1, drawn as the others are, in place of the stem's; leave max pooling out."""
+    embedder.embedder.convolution = nn.Conv2d(channels, embedding, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(embedder.embedder.convolution.weight, mode="fan_out", nonlinearity="relu")
+    embedder.pooler = nn.Identity()
 
 
 def resnet18(
@@ -108,6 +133,7 @@ def resnet18(
     depths: Sequence[int] = (2, 2, 2, 2),
     embedding: int = 64,
     norm: str = "group",
+    stem: str = "imagenet",
 ) -> SplitModel:
     """Build ResNet-18 (He et al. 2016); its blocks are the embedder, the stages and the pooled classifier.
 
@@ -118,12 +144,13 @@ def resnet18(
         depths: residual layers in each stage.
         embedding: channels after the first convolution.
         norm: a key of `NORMS`.
+        stem: one of `STEMS`; "cifar" keeps images of 32 x 32 as large as they are before the first stage.
 
     Raises:
-        ValueError: a shape, width, depth or norm that the model can not have.
+        ValueError: a shape, width, depth, norm or stem that the model can not have.
     """
     _check(sample_shape, ("channels", "height", "width"), num_classes)
-    blocks = _resnet_blocks(sample_shape[0], embedding, widths, depths, "basic", norm)
+    blocks = _resnet_blocks(sample_shape[0], embedding, widths, depths, "basic", norm, stem)
     last = OrderedDict(
         pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), classifier=nn.Linear(widths[-1], num_classes)
     )
@@ -206,7 +233,7 @@ def vit(
     num_classes: int,
     size: str = "tiny",
     *,
-    patch: int = 16,
+    patch: int | None = None,
     lora_rank: int = 0,
     lora_alpha: float = 16.0,
 ) -> SplitModel:
@@ -219,7 +246,7 @@ def vit(
         sample_shape: `(channels, height, width)`.
         num_classes: outputs.
         size: a key of `VIT_SIZES`.
-        patch: side of a patch, pixels.
+        patch: side of a patch, pixels; None: that of the size.
         lora_rank: rank r of the adapters; 0: none, everything is trained.
         lora_alpha: scale of the adapters.
 
@@ -230,11 +257,12 @@ def vit(
     if size not in VIT_SIZES:
         raise unknown_name("size", size, VIT_SIZES)
     channels, height, width = sample_shape
+    hidden, layers, heads, usual_patch = VIT_SIZES[size]
+    patch = usual_patch if patch is None else patch
     if patch < 1 or height % patch or width % patch:
         raise ValueError(f"patch is {patch} pixels, must be at least 1 and divide the image's {height} x {width}")
     if lora_rank < 0:
         raise ValueError(f"lora_rank is {lora_rank}, must be at least 0")
-    hidden, layers, heads = VIT_SIZES[size]
     transformers = _require("transformers")
     sizes = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
     images = {"image_size": (height, width), "patch_size": patch, "num_channels": channels}

@@ -1,13 +1,14 @@
 """Clients that train together: mini-batch gradient descent on models cut in two, heads with clients, bodies in groups.
 
 A *group* of clients trains one body; with a group for each client and an empty head this is the local training of
-FedAvg. Three ways give the same result: *stacked* (parameters on a leading axis, one batched product per layer),
-*looped* (one model after the other, what convolutions want on a CPU) and *mapped* (`torch.func.vmap`, for a GPU).
+FedAvg. Groups may differ from block to block of the body. Three ways give the same result: *stacked* (parameters on a
+leading axis, one batched product per layer), *looped* (one model after the other, what convolutions want on a CPU) and
+*mapped* (`torch.func.vmap`, for a GPU).
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -73,6 +74,18 @@ class Descent:
     """FedProx's mu: the gradient gains mu (w - w_start)."""
 
 
+class Channel(Protocol):
+    """What carries features to the server and their gradients back, a message a client in every step."""
+
+    def up(self, rows: Sequence[int], features: Sequence[Tensor]) -> list[Tensor]:
+        """Return what arrives of the features `(B, ...)` of clients, by their rows in the batches."""
+        ...
+
+    def down(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Return what arrives of the gradients `(B, ...)` of each client's own mean loss by what came up."""
+        ...
+
+
 MAPPABLE = (nn.Sequential, nn.Linear, nn.Conv2d, nn.MaxPool2d, nn.GroupNorm, nn.Flatten, *SLOPES)
 SMALL_IMAGE = 64
 """Pixels up to which mapped convolutions are faster than looped ones on a CPU, as measured."""
@@ -115,22 +128,26 @@ def train_together(
     batches: Batches,
     rule: Descent,
     way: Way,
+    channel: Channel | None = None,
 ) -> Tensor:
     """Train heads and bodies in place, a mini-batch of every client at a time.
 
     A head learns from the mean loss of its client's batch (Zhao et al., eq (2)), a body from the mean loss over the
-    batches of all clients of its group (eq (1)).
+    batches of all clients of its group (eq (1)). Where groups differ between the body's blocks, so does every copy of
+    a block from the mean loss over the batches that pass through it.
 
     Args:
         head: the clients' part of the model.
         body: the servers' part.
         heads: stacked parameters `(A, ...)` in the order of the batches.
-        bodies: stacked parameters `(G, ...)`.
-        group: `(A,)` the body of each client; None: one each, in order.
+        bodies: stacked parameters `(G, ...)`; with a group for each block there are as many copies as it has groups.
+        group: `(A,)` the body of each client, or `(A, blocks)` the copy of each block of the body, with an empty head
+            and no channel; None: one each, in order.
         population: whose samples.
         batches: which of them.
         rule: learning rate and proximal term.
         way: how.
+        channel: what features and gradients pass; None: they arrive as they were sent.
 
     Returns:
         `(A,)` mean loss of each client over the samples it trained on.
@@ -143,7 +160,7 @@ def train_together(
         "looped": train_looped,
         "mapped": train_mapped,
     }
-    sums = run[way](head, body, heads, bodies, group, population, batches, rule)
+    sums = run[way](head, body, heads, bodies, group, population, batches, rule, channel)
     broken = ~torch.isfinite(sums)
     if bool(broken.any()):
         step, row = broken.nonzero()[0].tolist()
@@ -161,17 +178,31 @@ class Dense:
     """
 
     def __init__(self, segment: Segment, parameters: Parameters, groups: Tensor | None, rule: Descent) -> None:
-        """Take the stacked parameters `(G, ...)` to train in place; `groups` `(A,)` says whose copy a client uses."""
+        """Take the stacked parameters `(G, ...)` to train in place.
+
+        Args:
+            segment: the layers.
+            parameters: of their copies.
+            groups: `(A,)` or `(A, blocks)`, which copy a client uses; None: each its own, in order.
+            rule: how a step is taken.
+        """
         self.segment, self.parameters, self.groups, self.rule = segment, parameters, groups, rule
+        self.scale: Tensor | None = None
         self.layers = [] if segment.frozen else list(segment.leaves())
         near = rule.proximal and segment.trained
         self.start = {name: value.clone() for name, value in parameters.items()} if near else {}
         self.outputs: list[Tensor] = []
 
+    def used(self, name: str, active: int) -> Tensor | None:
+        """Return which copy of a parameter every active client uses, `(active,)`."""
+        if self.groups is None or self.groups.ndim == 1:
+            return None if self.groups is None else self.groups[:active]
+        return self.groups[:active, block_of(name)]
+
     def copies(self, name: str, active: int) -> Tensor:
         """Return the parameter of every active client, `(active, ...)`."""
-        value = self.parameters[name]
-        return value[:active] if self.groups is None else value[self.groups[:active]]
+        value, groups = self.parameters[name], self.used(name, active)
+        return value[:active] if groups is None else value[groups]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(A, B, ...)`; outputs of all layers are remembered."""
@@ -211,10 +242,12 @@ class Dense:
         return gradient
 
     def descend(self, name: str, left: Tensor, right: Tensor | None) -> None:
-        """Subtract learning_rate (left right + mu (w - w_start)) from the clients' copies of a parameter."""
+        """Subtract learning_rate (scale left right + mu (w - w_start)) from the clients' copies of a parameter."""
         rate, active = self.rule.learning_rate, len(left)
-        if self.groups is not None:
-            groups = self.groups[:active]
+        groups = self.used(name, active)
+        if groups is not None:
+            if self.scale is not None:
+                left = left * self.scale[:, block_of(name)].view(-1, *(1,) * (left.ndim - 1))
             used = torch.unique(groups)
             if self.start:
                 self.parameters[name][used] -= (
@@ -230,6 +263,11 @@ class Dense:
             own.add_(left, alpha=-rate)
         else:
             own.baddbmm_(left, right, alpha=-rate)
+
+
+def block_of(name: str) -> int:
+    """Return the number of the block that a parameter belongs to, from its name in a sequence of blocks."""
+    return int(name.partition(".")[0])
 
 
 def require_finite(change: np.ndarray, clients: np.ndarray) -> None:
@@ -248,12 +286,19 @@ class Shares:
     """`(T, A)` factor that turns a gradient of the body's mean into one of the client's own; None: 1."""
     count: Tensor
     """`(T, A)` samples of the batch."""
+    by_block: Tensor | None = None
+    """`(T, A, blocks)` what makes a gradient of the summed loss one of the mean over a copy's samples; None: 1."""
 
     @classmethod
     def of(cls, batches: Batches, group: np.ndarray | None, device: torch.device) -> "Shares":
         """Compute the shares of all steps."""
         count = batches.count.T.astype(np.float32)
         own = np.maximum(count, 1.0)
+        if group is not None and group.ndim == 2:
+            through = [passing(batches.count, block).T for block in group.T]
+            scale = 1.0 / np.maximum(np.stack(through, axis=-1), 1).astype(np.float32)
+            ones, samples, by_block = (torch.from_numpy(a).to(device) for a in (np.ones_like(own), count, scale))
+            return cls(ones, None, samples, by_block)
         if group is None:
             return cls(torch.from_numpy(1.0 / own).to(device), None, torch.from_numpy(count).to(device))
         together = np.zeros((count.shape[0], int(group.max()) + 1), np.float32)
@@ -262,6 +307,22 @@ class Shares:
         factors = (torch.from_numpy(array).to(device) for array in (1.0 / whole, whole / own, count))
         weight, boost, samples = factors
         return cls(weight, boost, samples)
+
+
+def passing(count: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return the samples `(A, T)` that pass the copy that each client uses, of `count` `(A, T)`, `group` `(A,)`."""
+    together = np.zeros((int(group.max()) + 1, count.shape[1]), count.dtype)
+    np.add.at(together, group, count)
+    return np.asarray(together[group])
+
+
+def carry(send: Callable[[Sequence[int], Sequence[Tensor]], list[Tensor]], values: Tensor, count: np.ndarray) -> Tensor:
+    """Send the first `count` `(A,)` samples of each client, of `(A, B, ...)`; what is behind them stays."""
+    arrived, sizes = values.clone(), count.tolist()
+    parts = send(range(len(sizes)), [values[row, :size] for row, size in enumerate(sizes)])
+    for row, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+        arrived[row, :size] = part
+    return arrived
 
 
 def train_stacked(
@@ -273,6 +334,7 @@ def train_stacked(
     population: Population,
     batches: Batches,
     rule: Descent,
+    channel: Channel | None = None,
 ) -> Tensor:
     """Train with clients on a leading axis; those with most steps come first, so that who is active is a prefix."""
     data = population.data
@@ -286,17 +348,23 @@ def train_stacked(
     for step, active in enumerate(np.count_nonzero(batches.count, axis=0).tolist()):
         index = batches.index[:active, step]
         inputs = data.inputs.index_select(0, index.flatten()).view(*index.shape, *data.sample_shape)
+        features = below.forward(inputs)
+        if channel is not None:
+            features = carry(channel.up, features, batches.count[:active, step])
         # Classes before samples: functions of the last axis are slow where it is short.
-        logits = above.forward(below.forward(inputs)).transpose(1, 2).contiguous()
+        logits = above.forward(features).transpose(1, 2).contiguous()
         chance = torch.log_softmax(logits, dim=1)
         target = data.labels[index][:, None]
         chances[step, :active] = chance.gather(1, target)[:, 0]
         gradient = chance.exp_().scatter_add_(1, target, torch.full_like(target, -1, dtype=chance.dtype))
         gradient *= factor[step, :active]
+        above.scale = None if shares.by_block is None else shares.by_block[step, :active]
         arrived = above.backward(gradient.transpose(1, 2), below=head.trained)
         if head.trained:
             if shares.boost is not None:
                 arrived = arrived * shares.boost[step, :active].view(-1, *(1,) * (arrived.ndim - 1))
+            if channel is not None:
+                arrived = carry(channel.down, arrived, batches.count[:active, step])
             below.backward(arrived, below=False)
     return -(chances * valid).sum(dim=2)
 
@@ -310,9 +378,12 @@ def train_looped(
     population: Population,
     batches: Batches,
     rule: Descent,
+    channel: Channel | None = None,
 ) -> Tensor:
     """Train body after body on one model whose parameters point into the stacked ones."""
-    if group is None and body.trained and not head.trained:
+    if group is not None and group.ndim == 2:
+        return train_block_by_block(body, bodies, group, population, batches, rule)
+    if group is None and body.trained and not head.trained and channel is None:
         return train_alone(head, body, bodies, population, batches, rule)
     sums = torch.zeros(batches.count.T.shape)
     labels = np.arange(len(batches.clients)) if group is None else group
@@ -332,7 +403,8 @@ def train_looped(
             features = [
                 head.single(mind, population.data.inputs[index]) for mind, index in zip(minds, visit, strict=True)
             ]
-            whole = features[0] if len(features) == 1 else torch.cat(features)
+            sent = features if channel is None else channel.up(present, features)
+            whole = sent[0] if len(sent) == 1 else torch.cat(sent)
             cut = whole.detach().requires_grad_(head.trained)
             targets = population.data.labels[visit[0] if len(visit) == 1 else torch.cat(visit)]
             losses = cross_entropy(body.module(cut), targets, reduction="none")
@@ -341,16 +413,55 @@ def train_looped(
             for row, part in zip(present, torch.split(losses.detach(), sizes), strict=True):
                 sums[step, row] = part.sum()
             if head.trained:
-                arrived = torch.split(gradients.pop(0), sizes)
+                parts = torch.split(gradients.pop(0), sizes)
+                arrived = [part * (len(targets) / len(part)) for part in parts]
+                if channel is not None:
+                    arrived = channel.down(present, arrived)
                 # All heads are parts of one tensor: none may change before every gradient is known.
                 steps = [
-                    list(torch.autograd.grad(feature, list(mind.values()), part * (len(targets) / len(part))))
+                    list(torch.autograd.grad(feature, list(mind.values()), part))
                     for mind, feature, part in zip(minds, features, arrived, strict=True)
                 ]
                 for row, mind, back in zip(present, minds, steps, strict=True):
                     descend(list(mind.values()), back, near[row], rule)
             if parameters:
                 descend(parameters, gradients, start, rule)
+    return sums
+
+
+def train_block_by_block(
+    body: Segment, bodies: Parameters, group: np.ndarray, population: Population, batches: Batches, rule: Descent
+) -> Tensor:
+    """Train copies of blocks, each on one batch of all samples that pass through it in a step; `group` `(A, blocks)`.
+
+    The loss of a step is summed over all clients: a copy that `m` samples pass takes 1 / m of its gradient.
+    """
+    sums = torch.zeros(batches.count.T.shape)
+    data, blocks = population.data, [(name, Segment(block)) for name, block in body.module.named_children()]
+    start = {name: value.clone() for name, value in bodies.items()} if rule.proximal else {}
+    through = [passing(batches.count, column) for column in group.T]
+    for step in range(batches.count.shape[1]):
+        rows = np.flatnonzero(batches.count[:, step])
+        visit = {row: batches.index[row, step, : batches.count[row, step]] for row in rows.tolist()}
+        values = {row: data.inputs[index] for row, index in visit.items()}
+        used: list[tuple[dict[str, Tensor], int, int]] = []
+        for position, (name, block) in enumerate(blocks):
+            for copy in np.unique(group[rows, position]).tolist():
+                members = rows[group[rows, position] == copy].tolist()
+                own = {key: bodies[key][copy].detach() for key in bodies if key.startswith(f"{name}.")}
+                used.append((own, copy, int(through[position][members[0], step])))
+                mind = {key.removeprefix(f"{name}."): value.requires_grad_() for key, value in own.items()}
+                whole = block.single(mind, torch.cat([values[row] for row in members]))
+                parts = torch.split(whole, [len(visit[row]) for row in members])
+                values.update(zip(members, parts, strict=True))
+        losses = {row: cross_entropy(values[row], data.labels[visit[row]], reduction="sum") for row in visit}
+        leaves = [value for own, _, _ in used for value in own.values()]
+        gradients = iter(torch.autograd.grad(torch.stack(list(losses.values())).sum(), leaves))
+        for own, copy, samples in used:
+            steps = [next(gradients) / samples for _ in own]
+            descend(list(own.values()), steps, [start[key][copy] for key in own] if start else [], rule)
+        for row, value in losses.items():
+            sums[step, row] = value.detach()
     return sums
 
 
@@ -397,14 +508,15 @@ def train_mapped(
     population: Population,
     batches: Batches,
     rule: Descent,
+    channel: Channel | None = None,
 ) -> Tensor:
     """Train whole models of clients in one vectorised call per step.
 
     Raises:
-        ValueError: a head that is trained, or bodies that several clients share.
+        ValueError: a head that is trained, bodies that several clients share, or a channel.
     """
-    if head.trained or group is not None:
-        raise ValueError("way 'mapped' trains a body for every client and no heads: choose 'looped'")
+    if head.trained or group is not None or channel is not None:
+        raise ValueError("way 'mapped' trains a body for every client, no heads, over no channel: choose 'looped'")
     data = population.data
     shares = Shares.of(batches, None, data.labels.device)
     sums = torch.zeros(batches.count.T.shape, device=data.labels.device)

@@ -1,8 +1,19 @@
 """What drives a round of learning, and what it brings."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
+
+from .quantizer import FEWEST_BITS, WHOLE_BITS
+
+LIMITS: Mapping[str, tuple[float, float, bool]] = {
+    "samples": (1, np.inf, True),
+    "weights": (0, np.inf, False),
+    "cut": (1, np.inf, True),
+    "bits": (FEWEST_BITS, WHOLE_BITS, True),
+}
+"""Least and greatest value of what a plan may say of every client, and whether it must be an integer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +28,10 @@ class Plan:
     """`(N,)` weights of aggregation; None: the samples that were trained on."""
     share_head: np.ndarray | None = None
     """`(N,)` booleans: clients that give their private heads to aggregation; None: nobody."""
+    cut: np.ndarray | None = None
+    """`(N,)` integers: blocks of the model that stay with each client in this round; None: as set for all."""
+    bits: np.ndarray | None = None
+    """`(N,)` integers 2..32: bits per number of features up and gradients down, 32 unquantised; None: as set."""
 
     @classmethod
     def everyone(cls, clients: int) -> "Plan":
@@ -32,7 +47,8 @@ class Plan:
         """Check the plan against the population.
 
         Raises:
-            ValueError: names the client that is unknown or has a server or a number of samples out of range.
+            ValueError: names the client that is unknown or has a value out of range; how many blocks may stay with
+                a client at most, its procedure knows.
         """
         server = np.asarray(self.server)
         if server.ndim != 1 or server.dtype.kind not in "iu":
@@ -46,15 +62,24 @@ class Plan:
             agree = np.asarray(self.share_head)
             if agree.dtype != np.bool_ or agree.shape != server.shape:
                 raise ValueError(f"share_head is {agree.dtype} {agree.shape}, must be booleans {server.shape}")
-        for name, least in (("samples", 1), ("weights", 0)):
-            values = getattr(self, name)
-            if values is None:
-                continue
-            array = np.asarray(values)
-            if array.shape != server.shape or (name == "samples" and array.dtype.kind not in "iu"):
-                raise ValueError(f"{name} are {array.dtype} {array.shape}, must be {server.shape}, samples integers")
-            for client in np.flatnonzero(~((array >= least) & np.isfinite(array)) & (server >= 0)):
-                raise ValueError(f"{name} of client_{client} is {array[client]}, must be at least {least} and finite")
+        for name, limits in LIMITS.items():
+            if getattr(self, name) is not None:
+                self.check_values(name, *limits)
+
+    def check_values(self, name: str, least: float, most: float, integral: bool) -> None:
+        """Check a field of one number per client; those of absent clients are not looked at.
+
+        Raises:
+            ValueError: names field, client, value and limit.
+        """
+        array, shape = np.asarray(getattr(self, name)), np.shape(self.server)
+        if array.shape != shape or array.dtype.kind not in ("iu" if integral else "biuf"):
+            kind = "integers" if integral else "numbers"
+            raise ValueError(f"{name} are {array.dtype} {array.shape}, must be {kind} {shape}")
+        fits = (array >= least) & (array <= most) & np.isfinite(array)
+        limit = f"at least {least} and finite" if np.isinf(most) else f"in {least}..{most}"
+        for client in np.flatnonzero(~fits & (np.asarray(self.server) >= 0)):
+            raise ValueError(f"{name} of client_{client} is {array[client]}, must be {limit}")
 
 
 @dataclasses.dataclass(frozen=True)

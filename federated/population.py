@@ -39,6 +39,13 @@ class Batches:
         steps = int(np.count_nonzero(count, axis=1).max(initial=0))
         return Batches(self.clients[first:last], self.index[first:last, :steps], count[:, :steps])
 
+    def take(self, rows: np.ndarray) -> "Batches":
+        """Return rows in rising order, without steps that none of them takes."""
+        count = self.count[rows]
+        steps = int(np.count_nonzero(count, axis=1).max(initial=0))
+        index = self.index[torch.from_numpy(rows).to(self.index.device), :steps]
+        return Batches(self.clients[rows], index, count[:, :steps])
+
 
 class Population:
     """Clients and their private samples.

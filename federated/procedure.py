@@ -15,6 +15,7 @@ from .local import Descent, Segment, TrainingDiverged, Way, choose_way
 from .models import SplitModel
 from .plan import Plan, Progress
 from .population import Batches, Population
+from .quantizer import FEWEST_BITS, WHOLE_BITS, Span
 
 CHUNK_BYTES = 2**30
 """Parameters of clients that are trained together take no more memory than this."""
@@ -36,6 +37,20 @@ class LearningSettings(Settings):
         "private",
         doc="in cloud-edge-client learning: heads of each client's own, given away where the plan says so; averaged in "
         "every round; or pretrained, the same for all, and not trained",
+    )
+    bits: int = parameter(
+        WHOLE_BITS,
+        symbol="q",
+        at_least=FEWEST_BITS,
+        at_most=WHOLE_BITS,
+        doc="in quantised split learning: bits per number of features and of their gradients; 32: unquantised",
+    )
+    quantizer_span: Span = parameter(
+        "tensor", doc="in quantised split learning: one range for a client's mini-batch, or one for each sample"
+    )
+    stochastic_rounding: bool = parameter(
+        False,
+        doc="in quantised split learning: round at random so that numbers are right on average, not to the nearest",
     )
     way: Literal["auto", "stacked", "looped", "mapped"] = parameter(
         "auto", doc="how clients train together; auto: the fastest that was measured for the model and the device"

@@ -187,11 +187,13 @@ ENTRIES: Mapping[str, Entry] = {
     "cnn": Entry("cnn", (1, 8, 8), 10),
     "cnn_lstm": Entry("cnn_lstm", (10, 1, 16, 16), 4),
     "resnet18": Entry("resnet18", (3, 32, 32), 10),
+    "resnet18_cifar": Entry("resnet18", (3, 32, 32), 10, {"stem": "cifar"}),
     "resnet50_lstm": Entry("resnet50_lstm", (10, 3, 224, 224), 4),
     "resnet50_lstm_trained_head": Entry("resnet50_lstm", (10, 3, 224, 224), 4, {"frozen": 0}),
     "vit_tiny": Entry("vit", (3, 224, 224), 1000, {"size": "tiny"}),
     "vit_s16": Entry("vit", (3, 224, 224), 1000, {"size": "S/16"}),
     "vit_b16": Entry("vit", (3, 224, 224), 1000, {"size": "B/16"}),
+    "vit_b32": Entry("vit", (3, 224, 224), 1000, {"size": "B/32"}),
     "vit_l16": Entry("vit", (3, 224, 224), 1000, {"size": "L/16"}),
 }
 """Models of the stored table: digits, clips, CIFAR-10, the paper's clips, ImageNet."""

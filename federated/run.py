@@ -16,12 +16,13 @@ from rich.progress import Progress as ProgressBar
 from ..envs.settings import Settings, argument, parameter
 from ..storage.checkpoint import read_checkpoint, require_same, write_checkpoint
 from ..storage.log import Facts, Log
+from .adaptive_splitting import AdaptiveSplit
 from .averaging import FedAvg, FedSGD
 from .plan import Plan, Progress
-from .population import Population
 from .procedure import Procedure
+from .quantized_splitting import QuantizedSplit
 from .splitting import SplitFed, SplitLearning
-from .tasks import TASKS, Task, divide, load, make_task
+from .tasks import TASKS, Task, make_task
 
 CHECKPOINT, STEP = "checkpoint.safetensors", "round"
 PROCEDURES: Mapping[str, type[Procedure]] = {
@@ -29,6 +30,8 @@ PROCEDURES: Mapping[str, type[Procedure]] = {
     "fedsgd": FedSGD,
     "split": SplitLearning,
     "splitfed": SplitFed,
+    "adaptive_split": AdaptiveSplit,
+    "quantized_split": QuantizedSplit,
 }
 """Procedures without edge servers; `cloud_edge_client` has them."""
 
@@ -37,9 +40,9 @@ PROCEDURES: Mapping[str, type[Procedure]] = {
 class RunOptions(Settings):
     """What runs, and where it is put."""
 
-    procedure: Literal["cloud_edge_client", "fedavg", "fedsgd", "split", "splitfed"] = parameter(
-        "cloud_edge_client", doc="learning procedure"
-    )
+    procedure: Literal[
+        "cloud_edge_client", "fedavg", "fedsgd", "split", "splitfed", "adaptive_split", "quantized_split"
+    ] = parameter("cloud_edge_client", doc="learning procedure")
     clients: int = parameter(16, at_least=1, doc="clients")
     servers: int = parameter(4, at_least=1, doc="edge servers; clients are with them in turn")
     rounds: int = parameter(50, at_least=1, doc="rounds")
@@ -55,10 +58,7 @@ def build(task: Task, options: RunOptions) -> tuple[Procedure, Plan]:
     if options.procedure == "cloud_edge_client":
         procedure: Procedure = task.cloud_edge_client(options.clients, options.servers, options.seed)
         return procedure, Plan(np.arange(options.clients) % options.servers)
-    train, held_out = load(task)
-    population = Population(train, divide(task, options.clients), seed=options.seed)
-    kind = PROCEDURES[options.procedure]
-    procedure = kind(task.build_model(options.seed), population, held_out, task.settings())
+    procedure = task.build(PROCEDURES[options.procedure], options.clients, options.seed)
     return procedure, Plan.everyone(options.clients)
 
 

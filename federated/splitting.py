@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..storage.checkpoint import prefixed, select
 from .data import Dataset
-from .local import Segment, require_finite, train_together
+from .local import Channel, Segment, require_finite, train_together
 from .models import SplitModel
 from .parameters import (
     add,
@@ -105,12 +105,27 @@ class SplitFed(Split):
 
     def train(self, plan: Plan, batches: Batches, loss: np.ndarray, change: np.ndarray, sent: np.ndarray) -> None:
         """Train all clients together and average."""
+        self.train_over(None, plan, batches, loss, change, sent)
+        self.count_bytes(batches, sent, gradients=self.head.trained)
+
+    def train_over(
+        self,
+        channel: Channel | None,
+        plan: Plan,
+        batches: Batches,
+        loss: np.ndarray,
+        change: np.ndarray,
+        sent: np.ndarray,
+    ) -> None:
+        """Train as `train` does, features and gradients through `channel`; of the bytes only parameters are counted."""
         count = len(batches.clients)
         together = self.settings.server_part == "shared"
         heads, bodies = stack(self.heads, count), stack(self.bodies, 1 if together else count)
         group = np.zeros(count, np.int64) if together else None
         way = self.way(self.head, self.body, alone=not together)
-        losses = train_together(self.head, self.body, heads, bodies, group, self.population, batches, self.rule, way)
+        losses = train_together(
+            self.head, self.body, heads, bodies, group, self.population, batches, self.rule, way, channel
+        )
         weights = batches.samples if plan.weights is None else plan.weights[batches.clients]
         share = shares(np.asarray(weights, np.float64))
         moved = difference(heads, self.heads)
@@ -122,5 +137,4 @@ class SplitFed(Split):
         require_finite(norms(learned, len(owners)).cpu().numpy(), owners)
         add(self.bodies, weighted_sum(learned, np.ones(1) if together else share))
         add(self.heads, weighted_sum(moved, share))
-        self.count_bytes(batches, sent, gradients=self.head.trained)
         sent[:, batches.clients] += bits(self.heads) // 8

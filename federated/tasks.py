@@ -4,13 +4,14 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from ..envs.checks import unknown_name
 from ..envs.randomness import generator
 from ..envs.settings import parameter
+from .adaptive_splitting import AdaptiveSplit
 from .averaging import FedAvg
 from .clips import clips
 from .cloud_edge_client import CloudEdgeClient, encoded
@@ -20,10 +21,12 @@ from .partition import PARTITIONS, make_partition
 from .population import Population
 from .pretrained import load_pretrained
 from .privacy import Privacy
-from .procedure import LearningSettings
+from .procedure import LearningSettings, Procedure
+from .quantized_splitting import QuantizedSplit
 from .readers import load_dataset
 
 CLIPS = "clips"
+Learning = TypeVar("Learning", bound=Procedure)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +123,29 @@ class Task(LearningSettings):
                 for name, value in own.named_parameters():
                     procedure.heads[name][client] = value.detach()
         return procedure
+
+    def build(self, kind: type[Learning], num_clients: int, seed: int) -> Learning:
+        """Return a procedure of one kind without edge servers, from its beginning.
+
+        Args:
+            kind: its class.
+            num_clients: clients N among whom the data are divided.
+            seed: of the first weights, the order of samples and stochastic rounding; the partition is `data_seed`'s.
+
+        Raises:
+            ValueError: data that cannot be divided so, or settings that do not fit the model.
+        """
+        train, held_out = load(self)
+        population = Population(train, divide(self, num_clients), seed=seed)
+        return kind(self.build_model(seed), population, held_out, self.settings())
+
+    def adaptive_split(self, num_clients: int, seed: int) -> AdaptiveSplit:
+        """Return adaptive split federated learning of this task; see `build`."""
+        return self.build(AdaptiveSplit, num_clients, seed)
+
+    def quantized_split(self, num_clients: int, seed: int) -> QuantizedSplit:
+        """Return quantised split federated learning of this task; see `build`."""
+        return self.build(QuantizedSplit, num_clients, seed)
 
     def centralised(self, num_clients: int, seed: int) -> FedAvg:
         """Return the same model learning from all samples in one place.

@@ -19,11 +19,15 @@ from .checks import unknown_name
 from .learning import LearningMode
 from .masks import MaskStyle
 from .parallel import ParallelView
+from .quantization import QuantizationSystem
+from .split_point import SplitPointSystem
 from .system import System
 from .vector import VectorView
 
 SYSTEMS: Mapping[str, type[System]] = {
     "association": AssociationSystem,
+    "split_point": SplitPointSystem,
+    "quantization": QuantizationSystem,
 }
 
 

@@ -1,11 +1,13 @@
 """The native AEC view: agents choose one after the other, and may see what was chosen before them."""
 
+import functools
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from pettingzoo import AECEnv
 
+from .checks import one_action
 from .learning import LearningMode, make_learning
 from .masks import MaskStyle, check_mask_style, masked_observation, masked_space
 from .rendering import Renderer
@@ -13,7 +15,7 @@ from .simulator import Simulator
 from .system import System
 
 
-class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo is untyped
+class AECView(AECEnv[str, Any, Any]):  # type: ignore[misc] # PettingZoo is untyped
     """A system as a `pettingzoo.AECEnv`.
 
     A round is one turn per agent: in the system's order where decisions are sequential (an agent then sees what was
@@ -42,9 +44,8 @@ class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo 
         self._renderer = Renderer(self._simulator, render_mode)
         self.possible_agents = list(system.agents)
         self.agents: list[str] = []
-        self.observation_spaces = {
-            agent: masked_space(system.observation_space(), system.num_actions, mask) for agent in self.possible_agents
-        }
+        seen = functools.partial(masked_space, size=system.num_actions, style=mask, name=system.mask_name)
+        self.observation_spaces = {agent: seen(system.observation_space()) for agent in self.possible_agents}
         self.action_spaces = {agent: system.action_space() for agent in self.possible_agents}
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
@@ -67,11 +68,11 @@ class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo 
         self._next_turn()
         self._renderer.follow()
 
-    def step(self, action: int | None) -> None:
+    def step(self, action: Any) -> None:
         """Play the selected agent's turn.
 
         Raises:
-            ValueError: an action that is no integer in its space, or a step before `reset`.
+            ValueError: an action outside its space, or a step before `reset`.
         """
         if not self.agents:
             raise ValueError("the episode is over, or has not begun: call reset() first")
@@ -79,12 +80,10 @@ class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo 
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
-        value, last = np.asarray(action), self.system.num_actions - 1
-        if value.shape != () or value.dtype.kind not in "iu" or not 0 <= value <= last:
-            raise ValueError(f"action of {agent} is {action!r}, must be an integer in 0..{last}")
+        value = one_action(self.action_spaces[agent], action, agent)
         self._cumulative_rewards[agent] = 0.0
         self._clear_rewards()
-        outcome = self._simulator.take_turn(value.astype(np.int64)[None])
+        outcome = self._simulator.take_turn(value[None])
         if outcome is not None:
             shared, own = self._simulator.report(outcome)
             common = {name: each[0].item() for name, each in shared.items()}
@@ -102,13 +101,13 @@ class AECView(AECEnv[str, Any, int | None]):  # type: ignore[misc] # PettingZoo 
         index = int(self._simulator.turn_agent[0])
         self.agent_selection = self.possible_agents[index]
         if self.mask == "info":
-            self.infos[self.agent_selection]["action_mask"] = self._simulator.masks()[0, index].copy()
+            self.infos[self.agent_selection][self.system.mask_name] = self._simulator.masks()[0, index].copy()
 
     def observe(self, agent: str) -> Any:
         """Return what `agent` sees now."""
         index = self.possible_agents.index(agent)
         seen = self._simulator.observations(np.array([index]))[0]
-        return masked_observation(seen, self._simulator.masks()[0, index], self.mask)
+        return masked_observation(seen, self._simulator.masks()[0, index], self.mask, self.system.mask_name)
 
     def action_masks(self) -> np.ndarray:
         """Return the legal actions of the selected agent as int8."""

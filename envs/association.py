@@ -772,7 +772,7 @@ class AssociationSystem(System):
         self.whole_samples()
         return task.cloud_edge_client(self.params.num_clients, self.params.num_servers, seed)
 
-    def plan(self, decision: Decision) -> Plan:
+    def plan(self, state: State, decision: Decision) -> Plan:
         """Return the plan of a round: clients learn at their servers, with the samples that the costs count."""
         return Plan(np.asarray(decision.server), samples=self.whole_samples())
 

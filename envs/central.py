@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from .checks import check_shape
+from .checks import check_shape, one_action
 from .learning import LearningMode, make_learning
 from .masks import MaskStyle, check_mask_style, masked_observation, masked_space
 from .randomness import check_seed
@@ -18,11 +18,15 @@ from .system import System
 def central_spaces(system: System, style: MaskStyle) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """Return observation and action space of a learner that decides for all agents, or for one after the other."""
     if system.turns:
-        return masked_space(system.observation_space(), system.num_actions, style), system.action_space()
+        return masked_space(
+            system.observation_space(), system.num_actions, style, system.mask_name
+        ), system.action_space()
     agents = len(system.agents)
     box = spaces.Box(0.0, 1.0, (system.observation_size * agents,), np.float32)
-    actions = spaces.MultiDiscrete([system.num_actions] * agents)
-    return masked_space(box, system.num_actions * agents, style), actions
+    actions: spaces.Space[Any] = spaces.MultiDiscrete([system.num_actions] * agents)
+    if system.action_size:
+        actions = spaces.Box(-1.0, 1.0, (system.action_size * agents,), np.float32)
+    return masked_space(box, system.num_actions * agents, style, system.mask_name), actions
 
 
 class CentralView(gymnasium.Env[Any, Any]):
@@ -73,8 +77,8 @@ class CentralView(gymnasium.Env[Any, Any]):
             outcome = self._simulator.take_turn(self._turn_action(action))
         else:
             joint = np.asarray(action)
-            check_shape(joint, (len(self.system.agents),), "action")
-            outcome = self._simulator.step(joint[None])
+            check_shape(joint, self.action_space.shape or (), "action")
+            outcome = self._simulator.step(joint.reshape(1, len(self.system.agents), *self.system.action_shape))
         if outcome is None:
             observation, info = self._seen({})
             return observation, 0.0, False, False, info
@@ -88,20 +92,16 @@ class CentralView(gymnasium.Env[Any, Any]):
         return observation, float(outcome.reward[0].mean()), terminated, truncated, info
 
     def _turn_action(self, action: Any) -> np.ndarray:
-        value = np.asarray(action)
-        last = self.system.num_actions - 1
-        if value.shape != () or value.dtype.kind not in "iu" or not 0 <= value <= last:
-            agent = self.system.agents[int(self._simulator.turn_agent[0])]
-            raise ValueError(f"action of {agent} is {action!r}, must be an integer in 0..{last}")
-        return value.astype(np.int64)[None]
+        agent = self.system.agents[int(self._simulator.turn_agent[0])]
+        return one_action(self.action_space, action, agent)[None]
 
     def _seen(self, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         observation, mask = self._simulator.visible()[0].reshape(-1), self.action_masks()
         if self.mask == "info":
-            info["action_mask"] = mask
+            info[self.system.mask_name] = mask
         if self.system.turns:
             info["agent"] = int(self._simulator.turn_agent[0])
-        return masked_observation(observation, mask, self.mask), info
+        return masked_observation(observation, mask, self.mask, self.system.mask_name), info
 
     def action_masks(self) -> np.ndarray:
         """Return the legal actions as int8: all agents' rows, one after the other, or the row of the agent in turn."""

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from ..twin.arrays import Array, namespace
 
@@ -107,6 +108,41 @@ def check_shape(values: Array, shape: tuple[int, ...], label: str) -> None:
     """Raise unless `values` has `shape`."""
     if tuple(values.shape) != shape:
         raise ValueError(f"{label} has shape {tuple(values.shape)}, must be {shape}")
+
+
+def check_box(values: Array, shape: tuple[int, ...], label: str, agents: Callable[[int], str]) -> None:
+    """Raise unless `values` are floating numbers of `shape` in [-1, 1]; the last two axes are agents and numbers."""
+    if not hasattr(values, "dtype"):
+        raise ValueError(f"{label} is a {type(values).__name__}, must be a floating array of shape {shape}")
+    xp = namespace(values)
+    if not xp.isdtype(values.dtype, "real floating"):
+        raise ValueError(f"{label} has dtype {values.dtype}, must be floating")
+    check_shape(values, shape, label)
+    inside = (values >= -1.0) & (values <= 1.0)
+    if not bool(xp.all(inside)):
+        index = tuple(int(i) for i in np.argwhere(~to_numpy(inside))[0])
+        shown = f"{label} of {agents(index[-2])} has {to_numpy(values)[index]} at place {index[-1]}"
+        raise ValueError(f"{shown}, must be in -1..1")
+
+
+def one_action(space: spaces.Space[Any], value: Any, label: str) -> np.ndarray:
+    """Return one agent's action, int64 or float32.
+
+    Raises:
+        ValueError: not of the space; names the agent (`label`), the value and the limit.
+    """
+    array = np.asarray(value)
+    if isinstance(space, spaces.Box):
+        limit = f"{space.shape[0]} numbers in {space.low.min():g}..{space.high.max():g}"
+        fits = array.shape == space.shape and array.dtype.kind == "f"
+        if not fits or not bool(np.all((array >= space.low) & (array <= space.high))):
+            raise ValueError(f"action of {label} is {value!r}, must be {limit}")
+        return array.astype(np.float32)
+    assert isinstance(space, spaces.Discrete)
+    last = int(space.n) - 1
+    if array.shape != () or array.dtype.kind not in "iu" or not 0 <= array <= last:
+        raise ValueError(f"action of {label} is {value!r}, must be an integer in 0..{last}")
+    return array.astype(np.int64)
 
 
 def check_integers(

@@ -72,3 +72,17 @@ class Normaliser:
         if self._any_log:
             value = xp.where(logarithmic, xp.log(xp.where(logarithmic, xp.maximum(raw, low), 1.0)), raw)
         return xp.minimum(xp.maximum(xp.astype((value - offset) * factor, xp.float32), zero), one)
+
+
+def scaled(number: Array, low: float, high: float) -> Array:
+    """Map -1..1 to low..high, evenly in the logarithm."""
+    xp = namespace(number)
+    value = low * xp.exp((number + 1.0) * (0.5 * math.log(high / low)))
+    return xp.clip(value, low, high)
+
+
+def unscaled(value: Array, low: float, high: float) -> Array:
+    """Map low..high to -1..1, the inverse of `scaled`; what is not above 0 counts as `low`."""
+    xp = namespace(value)
+    width = math.log(high / low) or 1.0
+    return 2.0 * (xp.log(xp.where(value > 0.0, value, low)) - math.log(low)) / width - 1.0

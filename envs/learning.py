@@ -60,14 +60,14 @@ class LiveLearning:
         Raises:
             TrainingDiverged: a loss is not finite; names client and round.
         """
-        chosen = tree_map(to_numpy, decision)
+        states, chosen = tree_map(to_numpy, state), tree_map(to_numpy, decision)
         active = np.ones(len(self.procedures), np.bool_) if moved is None else to_numpy(moved)
         agents = len(self.system.agents)
         gained = np.zeros(len(self.procedures))
         facts = {name: np.zeros(len(self.procedures)) for name in ("loss", "accuracy")}
         facts.update({name: np.zeros((len(self.procedures), agents)) for name in PER_CLIENT})
         for copy in np.flatnonzero(active).tolist():
-            progress = self.procedures[copy].round(self.system.plan(take(chosen, copy)))
+            progress = self.procedures[copy].round(self.system.plan(take(states, copy), take(chosen, copy)))
             facts["loss"][copy], facts["accuracy"][copy] = progress.loss, progress.accuracy
             for name in PER_CLIENT:
                 facts[name][copy] = np.nan_to_num(getattr(progress, name))

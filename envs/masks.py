@@ -21,13 +21,13 @@ def check_mask_style(style: MaskStyle) -> MaskStyle:
     return style
 
 
-def masked_space(own: spaces.Space[Any], size: int, style: MaskStyle) -> spaces.Space[Any]:
+def masked_space(own: spaces.Space[Any], size: int, style: MaskStyle, name: str) -> spaces.Space[Any]:
     """Return the observation space, with the mask's `(size,)` int8 beside it where the style asks for that."""
     if style == "info":
         return own
-    return spaces.Dict({"observation": own, "action_mask": spaces.Box(0, 1, (size,), np.int8)})
+    return spaces.Dict({"observation": own, name: spaces.Box(0, 1, (size,), np.int8)})
 
 
-def masked_observation(observation: Any, mask: Any, style: MaskStyle) -> Any:
+def masked_observation(observation: Any, mask: Any, style: MaskStyle, name: str) -> Any:
     """Return the observation, with the mask beside it where the style asks for that."""
-    return observation if style == "info" else {"observation": observation, "action_mask": mask}
+    return observation if style == "info" else {"observation": observation, name: mask}

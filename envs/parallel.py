@@ -1,5 +1,6 @@
 """The PettingZoo view: every agent acts at once, a step is a whole round."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from .checks import unknown_name
+from .checks import one_action, unknown_name
 from .learning import LearningMode, make_learning
 from .masks import MaskStyle, check_mask_style, masked_space
 from .rendering import Renderer
@@ -22,8 +23,9 @@ INTEGERS = frozenset({int, np.int64, np.int32})
 class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZoo is untyped
     """A system as a `pettingzoo.ParallelEnv`.
 
-    Every agent has the same spaces: a flat `Box` in [0, 1] and `Discrete(num_actions)`. The mask of legal actions is
-    `info["action_mask"]`, or part of the observation with `mask="observation"`.
+    Every agent has the same spaces: a flat `Box` in [0, 1], and `Discrete(num_actions)`, or a flat `Box` in [-1, 1]
+    where decisions are continuous or hybrid. The mask of legal actions is `info["action_mask"]` (of the discrete
+    parts of a box `info["choice_mask"]`), or part of the observation with `mask="observation"`.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2, "is_parallelizable": True}  # noqa: RUF012 (PettingZoo's base declares an instance attribute)
@@ -53,9 +55,8 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         self._renderer = Renderer(self._simulator, render_mode)
         self.possible_agents = list(system.agents)
         self.agents: list[str] = []
-        self.observation_spaces = {
-            agent: masked_space(system.observation_space(), system.num_actions, mask) for agent in self.possible_agents
-        }
+        seen = functools.partial(masked_space, size=system.num_actions, style=mask, name=system.mask_name)
+        self.observation_spaces = {agent: seen(system.observation_space()) for agent in self.possible_agents}
         self.action_spaces = {agent: system.action_space() for agent in self.possible_agents}
         size = system.observation_size * len(system.agents)
         self.state_space = spaces.Box(0.0, 1.0, (size,), np.float32)
@@ -92,7 +93,7 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
             its action was projected to a legal one, and the round's costs.
 
         Raises:
-            ValueError: an agent without an action, an unknown agent, or an action that is no integer in its space.
+            ValueError: an agent without an action, an unknown agent, or an action outside its space.
         """
         if not self.agents:
             if actions:
@@ -113,12 +114,17 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
 
     def _joint_action(self, actions: Mapping[str, Any]) -> np.ndarray:
         legal = f"an integer in 0..{self.system.num_actions - 1}"
+        if self.system.action_size:
+            legal = f"{self.system.action_size} numbers in -1..1"
         for agent in self.agents:
             if agent not in actions:
                 raise ValueError(f"{agent} has no action, every agent needs {legal}")
         if len(actions) != len(self.agents):
             raise unknown_name("agent", next(name for name in actions if name not in self.agents), self.agents)
         values = [actions[agent] for agent in self.agents]
+        if self.system.action_size:
+            pairs = zip(self.agents, values, strict=True)
+            return np.stack([one_action(self.action_spaces[agent], value, agent) for agent, value in pairs])
         if not INTEGERS.issuperset(map(type, values)):
             for agent, value in zip(self.agents, values, strict=True):
                 array = np.asarray(value)
@@ -136,7 +142,7 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         if self.mask == "info":
             return dict(zip(self.possible_agents, rows, strict=True)), masks
         pairs = zip(self.possible_agents, rows, masks, strict=True)
-        return {agent: {"observation": row, "action_mask": legal} for agent, row, legal in pairs}, masks
+        return {agent: {"observation": row, self.system.mask_name: legal} for agent, row, legal in pairs}, masks
 
     def _infos(
         self, shared: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], masks: np.ndarray
@@ -145,7 +151,7 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         columns: list[Iterable[Any]] = [itertools.repeat(value[0].item()) for value in shared.values()]
         columns += [value[0].tolist() for value in own.values()]
         if self.mask == "info":
-            names.append("action_mask")
+            names.append(self.system.mask_name)
             columns.append(masks)
         if not columns:
             return {agent: {} for agent in self.possible_agents}

@@ -59,6 +59,16 @@ class Settings:
             else:
                 self._check_numbers(field, value)
 
+    def require_order(self, *pairs: tuple[str, str]) -> None:
+        """Raise `ValueError` where the first value of a pair of names is above the second."""
+        for low, high in pairs:
+            given, limit = getattr(self, low), getattr(self, high)
+            if given > limit:
+                unit = next(field.metadata["unit"] for field in dataclasses.fields(self) if field.name == low)
+                raise ValueError(
+                    f"{low} is {given} {unit}".rstrip() + f", must be at most {high} = {limit} {unit}".rstrip()
+                )
+
     def _check_numbers(self, field: dataclasses.Field[Any], value: Any) -> None:
         if get_origin(field.type) is tuple:
             return self._check_list(field, value)

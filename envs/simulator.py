@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ..twin.arrays import Array, arange_like, namespace, one_hot
+from ..twin.arrays import Array, namespace, one_hot
 from . import randomness
 from .checks import to_numpy, unknown_name
 from .learning import LiveLearning
@@ -32,6 +32,8 @@ class Outcome:
     """`(B, N)`; 0 for copies that did not complete a round."""
     projected: Array
     """`(B, N)` booleans: the action was illegal and became the nearest legal one."""
+    violated: Array | None
+    """`(B, N)` booleans: the action, taken as it is, broke a limit; None: the decision came from no action."""
     terminated: Array
     """`(B,)` booleans."""
     truncated: Array
@@ -184,7 +186,10 @@ class Simulator:
             raise ValueError(f"reset option params is {options['params']!r}, must map parameters to values")
         given = {field.name: getattr(base.params, field.name) for field in dataclasses.fields(base.params)}
         system = type(base)(type(base.params).create({**given, **options["params"]}))
-        shapes = [(each.agents, each.num_actions, each.observation_size, each.turns) for each in (base, system)]
+        shapes = [
+            (each.agents, each.num_actions, each.action_size, each.observation_size, each.turns)
+            for each in (base, system)
+        ]
         if shapes[0] != shapes[1]:
             names = ", ".join(options["params"])
             raise ValueError(f"reset can not override parameters that change the spaces: {names}")
@@ -309,15 +314,10 @@ class Simulator:
     def turn_agent(self) -> Array:
         """Index `(B,)` of the agent whose turn it is."""
         if self.order is None:
-            self.order = arange_like(len(self.system.agents), self.partial_actions)[None] + 0 * self.partial_actions
+            self.order = System.turn_order(self.system, self.seen)
         if self.turn is None:
             return self.order[..., 0]
         return namespace(self.order).take_along_axis(self.order, self.turn[..., None], axis=-1)[..., 0]
-
-    @property
-    def partial_actions(self) -> Array:
-        """Actions `(B, N)` that lead to what was decided so far in the round."""
-        return self.system.actions_of(self.partial)
 
     def observations(self, agent: Array | None = None) -> Array:
         """Return what the agents see of the believed state: `(B, N, size)`, or `(B, size)` of one agent `(B,)`."""
@@ -347,8 +347,9 @@ class Simulator:
         """Raise `ValueError` if an action was out of range since the last check (where that is not raised at once)."""
         if self._bad is not None and bool(self._bad):
             self._bad = None
+            limits = "-1..1" if self.system.action_size else f"0..{self.system.num_actions - 1}"
             raise ValueError(
-                f"an action was outside 0..{self.system.num_actions - 1} since the last check; it was clipped. "
+                f"an action was outside {limits} since the last check; it was clipped. "
                 "Use validate=True to stop at the step that sends it"
             )
 
@@ -358,20 +359,25 @@ class Simulator:
         if idle is not None:
             actions = xp.where(xp.reshape(idle, (-1, *(1,) * (actions.ndim - 1))), 0, actions)
         if not self.validate:
-            bounded = xp.clip(actions, 0, self.system.num_actions - 1)
+            if self.system.action_size:
+                bounded = xp.clip(xp.where(xp.isnan(actions), xp.zeros_like(actions), actions), -1.0, 1.0)
+            else:
+                bounded = xp.clip(actions, 0, self.system.num_actions - 1)
             bad = xp.any(bounded != actions)
             self._bad = bad if self._bad is None else self._bad | bad
             actions = bounded
         return actions
 
     def step(self, actions: Array) -> Outcome:
-        """Play a whole round in every copy with joint actions `(B, N)`."""
+        """Play a whole round in every copy with joint actions `(B, N)`, or `(B, N, action_size)`."""
         actions = self._legal(actions, self._over)
         decision = self.system.decide(self.seen, actions, validate=self.validate)
         return self.play(decision, actions)
 
     def take_turn(self, action: Array) -> Outcome | None:
-        """Play one agent's turn in every copy with its action `(B,)`; None while no copy completes a round or resets.
+        """Play one agent's turn in every copy; None while no copy completes a round or resets.
+
+        The action is `(B,)`, or `(B, action_size)`.
 
         Where decisions are simultaneous the agents' turns follow their indices and nobody sees what others chose.
         """
@@ -379,8 +385,12 @@ class Simulator:
         agent = self.turn_agent
         xp = namespace(agent)
         action = self._legal(action, self._over)
-        asked = xp.zeros_like(self.order) if self._asked is None else self._asked
-        self._asked = xp.where(one_hot(agent, agents), action[..., None], asked)
+        asked = system.no_actions(self.state) if self._asked is None else self._asked
+        mine = one_hot(agent, agents)
+        if system.action_size:
+            self._asked = xp.where(mine[..., None], action[..., None, :], asked)
+        else:
+            self._asked = xp.where(mine, action[..., None], asked)
         self.turn = (xp.zeros_like(agent) if self.turn is None else self.turn) + 1
         if system.turns:
             self.partial = system.decide_turn(self.seen, self.partial, agent, action)
@@ -399,11 +409,11 @@ class Simulator:
 
         Args:
             decision: of every copy.
-            asked: actions `(B, N)` it came from, where they may differ.
+            asked: actions it came from, of all agents; None: it came from none.
             completed: copies `(B,)` whose round is complete; the others keep their state. None: all.
         """
         system, state, idle = self.system, self.state, self._over
-        xp = namespace(system.actions_of(decision))
+        xp = namespace(system.agent_state(state))
         if completed is not None and idle is None and bool(xp.all(completed)):
             completed = None
         moved = completed if idle is None or completed is not None else ~idle
@@ -417,20 +427,26 @@ class Simulator:
         after = system.advance(state, decision, draw, cost)
         reward = system.reward(after, cost, progress)
         terminated, truncated = system.ended(after)
-        made = system.actions_of(decision)
-        projected = made != (made if asked is None else asked)
+        projected = xp.zeros_like(system.agent_state(state), dtype=xp.bool)
+        violated = None
+        if asked is not None:
+            projected = system.projected(self.seen, decision, asked)
+            violated = system.violated(self.seen, decision, asked) if system.action_size else projected
+            penalty = system.penalty(self.seen, asked)
+            reward = reward if penalty is None else reward - penalty
         if moved is not None:
             after = where(moved, after, state)
             reward = xp.where(moved[..., None], reward, 0.0)
             terminated, truncated = terminated & moved, truncated & moved
             projected = projected & moved[..., None]
+            violated = None if violated is None else violated & moved[..., None]
         if idle is not None:
             after = where(idle, system.start(draw), after)
             if self.learning is not None:
                 self._begin_learning(np.flatnonzero(to_numpy(idle)).tolist())
         self.shown = (state, decision)
         self.state = after
-        outcome = Outcome(decision, cost, progress, reward, projected, terminated, truncated, moved, learned)
+        outcome = Outcome(decision, cost, progress, reward, projected, violated, terminated, truncated, moved, learned)
         outcome = self._end_episodes(outcome, draw)
         self._begin_round(None if completed is None else (completed if idle is None else completed | idle))
         return outcome

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ..twin.arrays import Array, arange_like, namespace
-from .checks import check_integers
+from .checks import check_box, check_integers
 from .fields import Field, Normaliser
 from .settings import Settings, parameter
 
@@ -66,6 +66,21 @@ class System(ABC):
     observation_fields: tuple[Field, ...]
     turns: bool = False
     """Whether agents decide one after the other inside a round."""
+    action_size: int = 0
+    """Numbers of an agent's action where it is a box in [-1, 1] (continuous or hybrid); 0: it is `Discrete`.
+
+    In a hybrid action the first `num_actions` numbers are scores of the discrete choices, which the mask is for.
+    """
+    objective: ClassVar[str] = "system_cost"
+    """The shared number of `report` that methods are compared by."""
+    maximised: ClassVar[bool] = False
+    """Whether more of the objective is better."""
+    quantities: ClassVar[Mapping[str, str]] = {
+        "system_cost": "system cost",
+        "round_time": "round time in s",
+        "energy": "energy in J",
+    }
+    """Shared numbers of `report` that an evaluation keeps and draws, the objective first, with their labels."""
 
     def __init__(self, params: Params) -> None:
         """Keep the parameters; a subclass derives its constants here."""
@@ -85,9 +100,28 @@ class System(ABC):
         """Return an agent's observation space: a flat box in [0, 1]."""
         return spaces.Box(0.0, 1.0, (self.observation_size,), np.float32)
 
-    def action_space(self) -> spaces.Discrete[Any]:
-        """Return an agent's action space."""
+    def action_space(self) -> spaces.Space[Any]:
+        """Return an agent's action space: `Discrete(num_actions)`, or a box in [-1, 1] of `action_size` numbers."""
+        if self.action_size:
+            return spaces.Box(-1.0, 1.0, self.action_shape, np.float32)
         return spaces.Discrete(self.num_actions)
+
+    @property
+    def mask_name(self) -> str:
+        """What views call the mask: samplers know "action_mask", but can not mask a box."""
+        return "choice_mask" if self.action_size else "action_mask"
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Shape of one agent's action."""
+        return (self.action_size,) if self.action_size else ()
+
+    def no_actions(self, state: Any) -> Array:
+        """Return zeros of the shape and type of joint actions, in the library of the state."""
+        like = self.agent_state(state)
+        xp = namespace(like)
+        kind = xp.float32 if self.action_size else xp.int64
+        return xp.zeros((*like.shape, *self.action_shape), dtype=kind, device=like.device)
 
     # What every system has to say.
 
@@ -105,11 +139,14 @@ class System(ABC):
 
     @abstractmethod
     def decide(self, state: Any, actions: Array, *, validate: bool = True) -> Any:
-        """Turn joint actions `(..., N)` into a decision; an illegal choice becomes the nearest legal one."""
+        """Turn joint actions `(..., N)`, or `(..., N, action_size)`, into a decision that keeps every limit.
+
+        An illegal choice becomes the nearest legal one.
+        """
 
     @abstractmethod
     def actions_of(self, decision: Any) -> Array:
-        """Return the actions `(..., N)` that lead to `decision`, the inverse of `decide`."""
+        """Return the actions that lead to `decision`, the inverse of `decide`."""
 
     @abstractmethod
     def cost(self, state: Any, decision: Any, *, validate: bool = True) -> Any:
@@ -146,8 +183,7 @@ class System(ABC):
 
     def undecided(self, state: Any) -> Any:
         """Return the decision in which no agent has decided yet; where nobody waits for others, any decision."""
-        like = self.agent_state(state)
-        return self.decide(state, namespace(like).zeros_like(like, dtype=namespace(like).int64), validate=False)
+        return self.decide(state, self.no_actions(state), validate=False)
 
     def turn_order(self, state: Any) -> Array:
         """Return the order `(..., N)` in which agents decide inside a round."""
@@ -163,8 +199,29 @@ class System(ABC):
         return everyone * xp.astype(arange_like(self.num_actions, like) >= 0, xp.int8)
 
     def check_actions(self, actions: Array, shape: tuple[int, ...]) -> None:
-        """Raise `ValueError` for joint actions of another shape or type, or outside 0..num_actions - 1."""
-        check_integers(actions, shape, 0, self.num_actions - 1, "action", self.agents.__getitem__)
+        """Raise `ValueError` for joint actions of another shape or type, or outside their space.
+
+        Args:
+            actions: of all agents.
+            shape: leading axes and N.
+        """
+        if self.action_size:
+            check_box(actions, (*shape, self.action_size), "action", self.agents.__getitem__)
+        else:
+            check_integers(actions, shape, 0, self.num_actions - 1, "action", self.agents.__getitem__)
+
+    def projected(self, state: Any, decision: Any, actions: Array) -> Array:
+        """Return the agents `(..., N)` whose decision is not what `actions` asked for."""
+        different: Array = self.actions_of(decision) != actions
+        return different
+
+    def violated(self, state: Any, decision: Any, actions: Array) -> Array:
+        """Return the agents `(..., N)` whose `actions`, taken as they are, break a limit."""
+        return self.projected(state, decision, actions)
+
+    def penalty(self, state: Any, actions: Array) -> Array | None:
+        """Return what asking for too much costs each agent's reward, `(..., N)`; None: nothing."""
+        return None
 
     def decide_turn(self, state: Any, partial: Any, agent: Array, action: Array) -> Any:
         """Add the action `(...)` of the agent `(...)` to the decision made so far."""
@@ -176,13 +233,17 @@ class System(ABC):
 
     def conflicts(self, decision: Any) -> Array:
         """Return how many agents `(...)` share what only one may have."""
+        return self._nobody(decision)
+
+    def _nobody(self, decision: Any) -> Array:
         actions = self.actions_of(decision)
-        return namespace(actions).zeros_like(actions[..., 0])
+        first = actions[..., 0, 0] if self.action_size else actions[..., 0]
+        xp = namespace(first)
+        return xp.zeros_like(first, dtype=xp.int64)
 
     def taking_part(self, decision: Any) -> Array:
         """Return how many agents `(...)` take part in the round."""
-        actions = self.actions_of(decision)
-        return namespace(actions).zeros_like(actions[..., 0]) + len(self.agents)
+        return self._nobody(decision) + len(self.agents)
 
     def predict(self, state: Any, decision: Any) -> Array:
         """Return the learning progress `(...)` that the paper's model predicts."""
@@ -193,7 +254,7 @@ class System(ABC):
         """Return the learning procedure of a `fedtwin.federated.tasks.Task`, from its beginning, for live learning."""
         raise ValueError(f"{self.name} has no live learning: leave learning='analytic'")
 
-    def plan(self, decision: Any) -> Any:
+    def plan(self, state: Any, decision: Any) -> Any:
         """Return what an unbatched decision means for a round of live learning."""
         raise ValueError(f"{self.name} has no live learning: leave learning='analytic'")
 

@@ -48,8 +48,10 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
     """Copies of a system as a batch-locked `torchrl.envs.EnvBase` of batch size `[B]`.
 
     The group "agents" holds `observation` `(B, N, size)`, `action_mask` `(B, N, num_actions)`, `action` `(B, N)` and
-    `reward` `(B, N, 1)`. Where decisions are sequential a step is one agent's turn: the same entries stand in the root
-    without the agents' dimension, and the reward is the mean over agents. `info` holds what the round cost.
+    `reward` `(B, N, 1)`; where decisions are continuous or hybrid `action` is `(B, N, action_size)` and the mask of its
+    discrete parts is called `choice_mask`. Where decisions are sequential a step is one agent's turn: the same entries
+    stand in the root without the agents' dimension, and the reward is the mean over agents. `info` holds what the round
+    cost.
 
     Copies may end at different times; TorchRL resets each where it ended. The mask keeps random actions legal with
     `torchrl.envs.ActionMask(("agents", "action"), ("agents", "action_mask"))`.
@@ -94,12 +96,15 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
         projected = Binary(agents, (copies, agents), dtype=torch.bool)
         seen = placed(
             observation=Bounded(0.0, 1.0, (*shape, system.observation_size), dtype=torch.float32),
-            action_mask=Binary(actions, (*shape, actions), dtype=torch.bool),
+            **{system.mask_name: Binary(actions, (*shape, actions), dtype=torch.bool)},
         )
         seen["info"] = Composite({**costs, "projected": projected}, shape=(copies,))
         flags = {name: Categorical(2, (copies, 1), dtype=torch.bool) for name in ("done", "terminated", "truncated")}
         self.observation_spec = seen.to(self.device)
-        self.action_spec = placed(action=Categorical(actions, shape, dtype=torch.int64)).to(self.device)
+        action = Categorical(actions, shape, dtype=torch.int64)
+        if system.action_size:
+            action = Bounded(-1.0, 1.0, (*shape, system.action_size), dtype=torch.float32)
+        self.action_spec = placed(action=action).to(self.device)
         self.reward_spec = placed(reward=Unbounded((*shape, 1), dtype=torch.float32)).to(self.device)
         self.done_spec = Composite(flags, shape=(copies,)).to(self.device)
 
@@ -158,7 +163,7 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
         return self.simulator.take_turn(action)
 
     def _seen(self, observations: Array, masks: Array, info: Any) -> Any:
-        seen = {"observation": observations, "action_mask": masks.to(torch.bool)}
+        seen = {"observation": observations, self.system.mask_name: masks.to(torch.bool)}
         nested = seen if self.system.turns else {GROUP: TensorDict(seen, observations.shape[:-1], device=self.device)}
         return TensorDict({**nested, "info": info}, self.batch_size, device=self.device)
 

@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from ..twin.arrays import Array, namespace
 from .central import central_spaces
-from .checks import to_numpy
+from .checks import check_shape, to_numpy
 from .learning import LearningMode, make_learning
 from .masks import MaskStyle, check_mask_style, masked_observation
 from .randomness import check_seed
@@ -25,7 +25,8 @@ class VectorView(VectorEnv[Any, Any, Any]):
 
     Copy i seeded s plays as a single environment seeded s + i. Observations are `(B, ...)` of the single observation
     space, rewards `(B,)` means over agents; infos carry `(B, ...)` arrays, each with its `_name` mask of copies that it
-    holds for, among them `agent_reward` `(B, N)`.
+    holds for, among them `agent_reward` `(B, N)` and, of box actions, `decided` `(B, N, action_size)`: an action
+    that leads to what was decided.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
         self.system = system
         self.num_envs = num_envs
         self.mask = check_mask_style(mask)
+        self.mask_name = system.mask_name
         self.metadata = {"autoreset_mode": mode, "render_modes": []}
         self.single_observation_space, self.single_action_space = central_spaces(system, mask)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -92,7 +94,8 @@ class VectorView(VectorEnv[Any, Any, Any]):
         """Play a round (simultaneous) or a turn (sequential) in every copy.
 
         Args:
-            actions: integers `(B, N)`, or `(B,)` where decisions are sequential.
+            actions: integers `(B, N)`, or `(B,)` where decisions are sequential; floating numbers `(B, N action_size)`
+                where they are continuous or hybrid.
 
         Raises:
             ValueError: actions of another shape or type, or outside their space; a step before `reset`.
@@ -100,8 +103,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
         simulator = self.simulator
         if simulator.state is None:
             raise ValueError("the episode has not begun: call reset() first")
-        actions = self._integers(actions)
-        outcome = simulator.take_turn(actions) if self.system.turns else simulator.step(actions)
+        outcome = self.play(actions)
         if outcome is None:
             zero = 0.0 * self.system.agent_state(simulator.state)[..., 0]
             xp = namespace(zero)
@@ -119,6 +121,23 @@ class VectorView(VectorEnv[Any, Any, Any]):
         observations, infos = self._seen(infos)
         reward = namespace(outcome.reward).mean(outcome.reward, axis=-1)
         return observations, reward, outcome.terminated, outcome.truncated, infos
+
+    def play(self, actions: Any) -> Outcome | None:
+        """Play a round or a turn; None while no copy completes a round."""
+        if self.system.turns:
+            return self.simulator.take_turn(self._integers(actions))
+        return self.simulator.step(self._numbers(actions) if self.system.action_size else self._integers(actions))
+
+    def decided(self, outcome: Outcome) -> Array:
+        """Return actions that lead to what was decided."""
+        return self.system.actions_of(outcome.decision)
+
+    def _numbers(self, actions: Any) -> Array:
+        """Return continuous joint actions as `(B, N, action_size)`."""
+        device, agents = self.simulator.device, len(self.system.agents)
+        array = np.asarray(actions) if device is None else torch.as_tensor(actions, device=device)
+        check_shape(array, (self.num_envs, agents * self.system.action_size), "actions")
+        return array.reshape(self.num_envs, agents, *self.system.action_shape)
 
     def _integers(self, actions: Any) -> Array:
         simulator = self.simulator
@@ -142,10 +161,10 @@ class VectorView(VectorEnv[Any, Any, Any]):
         observations, masks = self.simulator.visible().reshape(flat), self.simulator.legal().reshape(flat)
         everyone = namespace(masks).ones_like(masks[:, 0], dtype=bool if self.simulator.device is None else torch.bool)
         if self.mask == "info":
-            infos["action_mask"], infos["_action_mask"] = masks, everyone
+            infos[self.mask_name], infos[f"_{self.mask_name}"] = masks, everyone
         if self.system.turns:
             infos["agent"], infos["_agent"] = self.simulator.turn_agent, everyone
-        return masked_observation(observations, masks, self.mask), infos
+        return masked_observation(observations, masks, self.mask, self.mask_name), infos
 
     def _facts(self, outcome: Outcome) -> tuple[dict[str, Array], Array]:
         """Return what the round brought, and the copies `(B,)` that played one."""
@@ -153,7 +172,10 @@ class VectorView(VectorEnv[Any, Any, Any]):
         known = outcome.completed
         if known is None:
             known = namespace(outcome.terminated).ones_like(outcome.terminated)
-        return {**shared, **own, "projected": outcome.projected, "agent_reward": outcome.reward}, known
+        facts = {**shared, **own, "projected": outcome.projected, "agent_reward": outcome.reward}
+        if self.system.action_size:
+            facts["decided"] = self.decided(outcome)
+        return facts, known
 
     def _add(self, infos: dict[str, Any], facts: Mapping[str, Array], known: Array) -> None:
         """Add facts for the copies `known`, zeros elsewhere, each with its mask, as Gymnasium does."""
@@ -170,12 +192,12 @@ class VectorView(VectorEnv[Any, Any, Any]):
         assert outcome.final_masks is not None
         observations, masks = outcome.final_observations.reshape(flat), outcome.final_masks.reshape(flat)
         if self.mask == "info":
-            facts = {**facts, "action_mask": masks}
+            facts = {**facts, self.mask_name: masks}
         if outcome.final_agent is not None:
             facts = {**facts, "agent": outcome.final_agent}
         final_info: dict[str, Any] = {}
         self._add(final_info, facts, over)
-        seen = masked_observation(observations, masks, self.mask)
+        seen = masked_observation(observations, masks, self.mask, self.mask_name)
         infos["final_obs"] = seen if self.simulator.device is not None else self._one_by_one(seen, over)
         infos["final_info"] = final_info
         infos["_final_obs"] = infos["_final_info"] = over

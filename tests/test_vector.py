@@ -26,15 +26,33 @@ STAGGERED: list[dict[str, Any]] = [
         "max_cycles": 3,
     },
 ]
-CASES = [pytest.param(mode, id=str(i)) for i, mode in enumerate(STAGGERED)]
+MODES: dict[str, list[dict[str, Any]]] = {
+    "association": STAGGERED,
+    "split_point": [
+        {"num_vehicles": 3, "max_cycles": 4, "twin_error_db": 2.0},
+        {"num_vehicles": 5, "noise": "fixed", "radius": 120.0, "max_cycles": 6, "reward_rule": "own"},
+        {"num_vehicles": 2, "preset": "digits", "dtype": "float32", "max_cycles": 3},
+    ],
+    "quantization": [
+        {"num_clients": 5, "num_channels": 3, "max_cycles": 4, "twin_error_db": 2.0},
+        {"num_clients": 3, "num_channels": 4, "preset": "tight", "positions": "round", "max_cycles": 6},
+        {"num_clients": 4, "num_channels": 2, "dtype": "float32", "reward_rule": "own", "max_cycles": 3},
+    ],
+}
+"""Association's copies end at different rounds; the other systems' episodes all have the same length."""
+CASES = [
+    pytest.param(name, mode, id=f"{name}-{i}")
+    for name in envs.SYSTEMS
+    for i, mode in enumerate(MODES.get(name, [{"max_cycles": 3}]))
+]
 AUTORESET = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 
 
 class Loop:
     """Single environments with the autoreset of Gymnasium's own vector environments, written as a plain loop."""
 
-    def __init__(self, mode: dict[str, Any], autoreset: AutoresetMode, mask: str = "info") -> None:
-        self.singles = [envs.central_env("association", mask=mask, **mode) for _ in range(COPIES)]  # type: ignore[arg-type]
+    def __init__(self, name: str, mode: dict[str, Any], autoreset: AutoresetMode) -> None:
+        self.singles = [envs.central_env(name, **mode) for _ in range(COPIES)]
         self.autoreset = autoreset
         self.over = [False] * COPIES
 
@@ -63,17 +81,19 @@ class Loop:
 
 
 @pytest.mark.parametrize("autoreset", AUTORESET)
-@pytest.mark.parametrize("mode", CASES)
-def test_vector_equals_single_bit_for_bit(mode: dict[str, Any], autoreset: AutoresetMode) -> None:
-    loop = Loop(mode, autoreset)
-    vector = envs.vector_env("association", COPIES, autoreset_mode=autoreset, **mode)
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_vector_equals_single_bit_for_bit(name: str, mode: dict[str, Any], autoreset: AutoresetMode) -> None:
+    loop = Loop(name, mode, autoreset)
+    vector = envs.vector_env(name, COPIES, autoreset_mode=autoreset, **mode)
     vector.action_space.seed(0)
+    mask = vector.system.mask_name
+    quantities = (vector.system.objective, "client_energy", "projected")
     steps_with_ends = set()
     for seed in (7, None):
         singles = loop.reset(seed)
         observations, infos = vector.reset(seed=seed)
         np.testing.assert_array_equal(observations, np.stack([obs for obs, _ in singles]))
-        np.testing.assert_array_equal(infos["action_mask"], np.stack([info["action_mask"] for _, info in singles]))
+        np.testing.assert_array_equal(infos[mask], np.stack([info[mask] for _, info in singles]))
         for step in range(60):
             actions = vector.action_space.sample()
             expected = loop.step(actions)
@@ -84,24 +104,24 @@ def test_vector_equals_single_bit_for_bit(mode: dict[str, Any], autoreset: Autor
             np.testing.assert_array_equal(np.stack([terminated, truncated], axis=1), [e["ends"] for e in expected])
             for copy, entry in enumerate(expected):
                 begun = entry.get("reset_info", entry["info"])
-                np.testing.assert_array_equal(infos["action_mask"][copy], begun["action_mask"])
-                for name in ("system_cost", "client_energy", "projected"):
-                    if name in begun:
-                        assert infos[f"_{name}"][copy]
-                        np.testing.assert_array_equal(infos[name][copy], begun[name])
-                    elif name in infos:
-                        assert not infos[f"_{name}"][copy]
-                        assert not infos[name][copy].any()
+                np.testing.assert_array_equal(infos[mask][copy], begun[mask])
+                for fact in quantities:
+                    if fact in begun:
+                        assert infos[f"_{fact}"][copy]
+                        np.testing.assert_array_equal(infos[fact][copy], begun[fact])
+                    elif fact in infos:
+                        assert not infos[f"_{fact}"][copy]
+                        assert not infos[fact][copy].any()
                 if any(entry["ends"]):
                     steps_with_ends.add((step, copy))
                 if "final_obs" in entry:
                     assert infos["_final_obs"][copy]
                     np.testing.assert_array_equal(infos["final_obs"][copy], entry["final_obs"])
                     final = infos["final_info"]
-                    np.testing.assert_array_equal(final["action_mask"][copy], entry["final_info"]["action_mask"])
-                    for name, value in entry["final_info"].items():
-                        assert final[f"_{name}"][copy]
-                        np.testing.assert_array_equal(final[name][copy], value)
+                    np.testing.assert_array_equal(final[mask][copy], entry["final_info"][mask])
+                    for fact, value in entry["final_info"].items():
+                        assert final[f"_{fact}"][copy]
+                        np.testing.assert_array_equal(final[fact][copy], value)
                 elif "final_obs" in infos:
                     assert infos["final_obs"][copy] is None
                     assert not infos["_final_info"][copy]
@@ -112,10 +132,11 @@ def test_vector_equals_single_bit_for_bit(mode: dict[str, Any], autoreset: Autor
 
 
 @pytest.mark.parametrize("autoreset", AUTORESET)
-@pytest.mark.parametrize("mode", CASES)
-def test_torch_equals_numpy_over_staggered_episodes(mode: dict[str, Any], autoreset: AutoresetMode) -> None:
-    arrays = envs.vector_env("association", COPIES, autoreset_mode=autoreset, **mode)
-    tensors = envs.vector_env("association", COPIES, autoreset_mode=autoreset, device="cpu", shared_draws=False, **mode)
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_torch_equals_numpy_over_staggered_episodes(name: str, mode: dict[str, Any], autoreset: AutoresetMode) -> None:
+    arrays = envs.vector_env(name, COPIES, autoreset_mode=autoreset, **mode)
+    tensors = envs.vector_env(name, COPIES, autoreset_mode=autoreset, device="cpu", shared_draws=False, **mode)
+    mask, objective = arrays.system.mask_name, arrays.system.objective
     ours, _ = arrays.reset(seed=1)
     theirs, _ = tensors.reset(seed=1)
     arrays.action_space.seed(0)
@@ -129,15 +150,15 @@ def test_torch_equals_numpy_over_staggered_episodes(mode: dict[str, Any], autore
         theirs, *found, facts = tensors.step(torch.from_numpy(actions))
         for a, b in zip(expected, found, strict=True):
             np.testing.assert_allclose(b.numpy(), a, rtol=tolerance)
-        np.testing.assert_array_equal(facts["action_mask"].numpy(), infos["action_mask"])
-        if "system_cost" in infos:
-            np.testing.assert_allclose(facts["system_cost"].numpy(), infos["system_cost"], rtol=tolerance)
+        np.testing.assert_array_equal(facts[mask].numpy(), infos[mask])
+        if objective in infos:
+            np.testing.assert_allclose(facts[objective].numpy(), infos[objective], rtol=tolerance)
         ended += int(expected[1].sum() + expected[2].sum())
         for copy in np.flatnonzero(infos.get("_final_obs", ())):
             assert facts["_final_obs"][copy]
             np.testing.assert_allclose(facts["final_obs"][copy].numpy(), infos["final_obs"][copy], atol=1e-6)
-            for name, value in infos["final_info"].items():
-                np.testing.assert_allclose(facts["final_info"][name][copy].numpy(), value[copy], rtol=tolerance)
+            for fact, value in infos["final_info"].items():
+                np.testing.assert_allclose(facts["final_info"][fact][copy].numpy(), value[copy], rtol=tolerance)
     assert ended > COPIES
 
 

@@ -32,7 +32,19 @@ MODES: dict[str, list[dict[str, Any]]] = {
         {"preset": "heterogeneous", "max_cycles": 12},
         {"decisions": "sequential", "num_clients": 6},
         {"dtype": "float32", "reciprocal": False, "positions": "fixed"},
-    ]
+    ],
+    "split_point": [
+        {},
+        {"noise": "fixed", "num_vehicles": 4, "twin_error_db": 3.0},
+        {"preset": "digits", "reward_rule": "own", "radius": 120.0, "max_cycles": 12},
+        {"dtype": "float32", "num_cuts": 2, "progress_weight": 1e-3},
+    ],
+    "quantization": [
+        {},
+        {"noise": "fixed", "num_clients": 4, "num_channels": 6, "twin_error_db": 3.0, "positions": "round"},
+        {"preset": "tight", "reward_rule": "own", "max_cycles": 12},
+        {"dtype": "float32", "num_clients": 6, "num_channels": 2, "progress_weight": 1e-3},
+    ],
 }
 CASES = [
     pytest.param(name, mode, id=f"{name}-{i}") for name in envs.SYSTEMS for i, mode in enumerate(MODES.get(name, [{}]))
@@ -41,8 +53,14 @@ CASES = [
 Trajectory = list[tuple[Any, ...]]
 
 
-def joint_actions(env: envs.ParallelView, rng: np.random.Generator) -> dict[str, int]:
-    return {agent: int(rng.integers(env.system.num_actions)) for agent in env.agents}
+def one_action(system: envs.System, rng: np.random.Generator) -> Any:
+    if system.action_size:
+        return rng.uniform(-1.0, 1.0, system.action_size).astype(np.float32)
+    return int(rng.integers(system.num_actions))
+
+
+def joint_actions(env: envs.ParallelView, rng: np.random.Generator) -> dict[str, Any]:
+    return {agent: one_action(env.system, rng) for agent in env.agents}
 
 
 def play_parallel(env: envs.ParallelView, seed: int | None, episodes: int = 1) -> Trajectory:
@@ -75,7 +93,7 @@ def play_aec(env: envs.AECView, seed: int | None, episodes: int = 1) -> Trajecto
         for _ in env.agent_iter():
             observation, reward, terminated, truncated, info = env.last()
             found.append((observation, reward, terminated, truncated, dict(info)))
-            env.step(None if terminated or truncated else int(rng.integers(env.system.num_actions)))
+            env.step(None if terminated or truncated else one_action(env.system, rng))
     return found
 
 
@@ -177,7 +195,7 @@ def test_the_draw_does_not_depend_on_what_was_decided(name: str, mode: dict[str,
         env.system.draw = record  # type: ignore[method-assign]
         env.reset(seed=3)
         for _ in range(3):
-            env.step({agent: i * stride % env.system.num_actions for i, agent in enumerate(env.agents)})
+            env.step(joint_actions(env, np.random.default_rng(stride)))
     assert len(drawn[0]) == 4
     for ours, theirs in zip(*drawn, strict=True):
         assert_same(dataclasses.asdict(ours), dataclasses.asdict(theirs))
@@ -220,12 +238,13 @@ def test_views_tell_the_same_story(name: str) -> None:
     np.testing.assert_array_equal(parallel.state(), flat)
     actions = joint_actions(parallel, np.random.default_rng(2))
     seen, rewards, _, _, infos = parallel.step(actions)
-    flat, reward, _, _, info = central.step(np.array(list(actions.values())))
+    flat, reward, _, _, info = central.step(np.array(list(actions.values())).reshape(-1))
     np.testing.assert_array_equal(np.concatenate(list(seen.values())), flat)
     assert reward == pytest.approx(np.mean(list(rewards.values())))
-    for fact in set(infos[parallel.agents[0]]) & set(info) - {"action_mask", "projected"}:
+    for fact in set(infos[parallel.agents[0]]) & set(info) - {"projected", central.system.mask_name}:
         np.testing.assert_array_equal(np.ravel(info[fact])[0], infos[parallel.agents[0]][fact])
-    np.testing.assert_array_equal(info["action_mask"], np.concatenate(list(parallel.action_masks().values())))
+    masks = np.concatenate(list(parallel.action_masks().values()))
+    np.testing.assert_array_equal(info[central.system.mask_name], masks)
 
 
 def test_sequential_central_view_rewards_the_last_turn() -> None:

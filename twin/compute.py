@@ -51,3 +51,22 @@ def edge_delay(*, server_samples: Array, flop_per_sample: Array, server_flops: A
         Delay at each server `(..., M)` in s.
     """
     return flop_per_sample * server_samples / server_flops
+
+
+def cycles_delay(*, cycles: Array, frequency: Array) -> Array:
+    """Time of computing: cycles over frequency (Hz), in s. Split federated learning slides, parts 2 and 3."""
+    return cycles / frequency
+
+
+def cycles_energy(*, cycles: Array, frequency: Array, coefficient: float) -> Array:
+    """Energy of computing: coefficient x cycles x frequency^2, in J. Slides, parts 2 and 3.
+
+    Args:
+        cycles: `(...)`.
+        frequency: `(...)` in Hz.
+        coefficient: zeta / 2 of part 2, or kappa_1 of part 3, in J s^2 per cycle.
+
+    Returns:
+        Energy `(...)` in J.
+    """
+    return coefficient * cycles * frequency**2

@@ -1,5 +1,7 @@
 """Where things stand: positions on the plane and distances between them."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,3 +45,22 @@ def distances(*, clients: Array, servers: Array) -> Array:
     xp = namespace(clients)
     offset = clients[..., :, None, :] - servers
     return xp.sqrt(xp.sum(offset * offset, axis=-1))
+
+
+def half_chord(*, radius: float, offset: float) -> float:
+    """Half the length in m of the road inside a round cell, passed at `offset` from its centre."""
+    return math.sqrt(radius**2 - offset**2)
+
+
+def dwell_time(*, position: Array, speed: Array, half_length: float) -> Array:
+    """Time until a vehicle leaves the cell: remaining chord over speed. Slides, parts 1 and 2.
+
+    Args:
+        position: along the road, from the point nearest to the centre, in driving direction, `(...)` in m.
+        speed: `(...)` in m/s.
+        half_length: the road leaves the cell here, in m.
+
+    Returns:
+        Time `(...)` in s.
+    """
+    return (half_length - position) / speed

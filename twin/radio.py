@@ -144,6 +144,81 @@ def shannon_rate(*, bandwidth: float, sinr: Array) -> Array:
     return bandwidth * (xp.log1p(sinr) / math.log(2.0))
 
 
+def sinr_for_rate(*, rate: Array, bandwidth: Array) -> Array:
+    """Signal to noise that a rate (bit/s) needs: 2^(R / G) - 1, the inverse of `shannon_rate`."""
+    xp = namespace(rate)
+    return xp.expm1(rate / bandwidth * math.log(2.0))
+
+
+def band_rate(*, bandwidth: Array, share: Array, snr: Array, noise: str) -> Array:
+    """Rate on a share of a band. Slides, part 2: uplink of split federated learning.
+
+    Args:
+        bandwidth: of the whole band W in Hz.
+        share: b in [0, 1], `(...)`; a share of 0 has the rate 0.
+        snr: received power over the noise power of the whole band, `(...)`.
+        noise: "psd": only the noise of the share disturbs, R = b W log2(1 + snr / b); "fixed": that of the whole band
+            does, R = b W log2(1 + snr).
+
+    Returns:
+        Rate `(...)` in bit/s.
+    """
+    if noise == "fixed":
+        return share * shannon_rate(bandwidth=bandwidth, sinr=snr)
+    xp = namespace(share)
+    used = xp.where(share > 0.0, share, 1.0)
+    return share * shannon_rate(bandwidth=bandwidth, sinr=snr / used)
+
+
+def power_for_energy(
+    *,
+    bits: Array,
+    energy: Array,
+    bandwidth: Array,
+    share: Array,
+    snr_per_watt: Array,
+    noise: str,
+    power_min: float,
+    power_max: float,
+    steps: int = 10,
+) -> Array:
+    """Largest power with which sending `bits` costs at most `energy`: the inverse of p U / R(p) = e.
+
+    The energy is concave in the power, so that Newton's steps from below stay below: a tangent lies above the curve.
+
+    Args:
+        bits: U `(...)`.
+        energy: e `(...)` in J; too little for `power_min` gives `power_min`.
+        bandwidth: W in Hz.
+        share: b `(...)`, above 0.
+        snr_per_watt: `(...)` in 1/W, of the whole band.
+        noise: "psd" or "fixed", see `band_rate`.
+        power_min: smallest power in W.
+        power_max: largest power in W.
+        steps: Newton's steps.
+
+    Returns:
+        Power `(...)` in W.
+    """
+    xp = namespace(snr_per_watt)
+    per_watt = snr_per_watt / share if noise == "psd" else snr_per_watt
+    power = xp.zeros_like(snr_per_watt * share) + power_min
+    sends = bits > 0.0
+    for _ in range(steps):
+        rate = band_rate(bandwidth=bandwidth, share=share, snr=power * snr_per_watt, noise=noise)
+        per_power = xp.where(sends, bits, 1.0) / rate
+        received = power * per_watt
+        slope = per_power * (1.0 - received / (1.0 + received) / xp.log1p(received))
+        power = power + xp.maximum(energy - power * per_power, xp.zeros_like(power)) / slope
+        power = xp.clip(power, power_min, power_max)
+    return xp.where(sends, power, power_max)
+
+
+def noise_power(*, density_dbm: float, bandwidth: Array) -> Array:
+    """Noise power of a band in W: density (dBm/Hz) times bandwidth (Hz)."""
+    return dbm_to_watt(density_dbm) * bandwidth
+
+
 def transmission_delay(*, bits: Array, rate: Array) -> Array:
     """Time on the air, eqs (12) and (16): bits over rate (bit/s), in s."""
     return bits / rate

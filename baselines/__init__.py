@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..envs.checks import unknown_name
-from . import association, association_learned
+from . import association, association_learned, quantization, split_point
 
 SOLVERS: Mapping[str, Mapping[str, Any]] = {
     "association": {**association.SOLVERS, **association_learned.SOLVERS},
+    "split_point": split_point.SOLVERS,
+    "quantization": quantization.SOLVERS,
 }
 
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "association": association.DEFAULTS,
+    "split_point": split_point.DEFAULTS,
+    "quantization": quantization.DEFAULTS,
 }
 """Methods that an evaluation compares when none are named: quick at any size."""
 

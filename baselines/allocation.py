@@ -1,0 +1,188 @@
+"""Pieces that the allocation systems share: the inverse of the rate, least bandwidth, the water level, a cubic's root.
+
+All are vectorised over any leading shape; SI units, shares of a band in [0, 1]. Rates are those of
+`twin.radio.band_rate`, with its two readings of the noise, "psd" and "fixed"; the largest power within an energy
+is `twin.radio.power_for_energy`.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ..twin import radio
+from ..twin.arrays import Array
+
+NEWTON_STEPS = 60
+"""Limit of a Newton iteration; a handful is enough."""
+
+LEVEL_STEPS = 200
+"""Limit of the search for a water level, and of the doublings before it."""
+
+FILLED = 1e-13
+"""The shares fill the band when their sum is this close to 1."""
+
+
+def own_band_snr(ratio: Array) -> Array:
+    """Return x > 0 where log(1 + x) = ratio x.
+
+    In closed form 1 + x = -W(-ratio e^-ratio) / ratio, with the branch -1 of Lambert W. Newton's iteration falls onto
+    it from the upper bound -W(-e^-(v + 1)) < 1 + sqrt(2 v) + v, and keeps its digits where ratio comes close to 1.
+
+    Args:
+        ratio: `(...)` in (0, 1).
+
+    Returns:
+        Signal over the noise of the share in use, `(...)`.
+    """
+    excess = np.maximum(ratio - np.log(ratio) - 1.0, 0.0)
+    snr = (1.0 + np.sqrt(2.0 * excess) + excess) / ratio - 1.0
+    for _ in range(NEWTON_STEPS):
+        step = (np.log1p(snr) - ratio * snr) / (ratio - 1.0 / (1.0 + snr))
+        snr = snr + np.minimum(step, 0.0)
+        if np.all(step > -1e-15 * snr):
+            break
+    return snr
+
+
+def share_for_rate(*, bandwidth: float, rate: Array, snr: Array, noise: str) -> Array:
+    """Least share of a band that carries a rate: the inverse of `radio.band_rate` in the share.
+
+    "fixed": b = R / (W log2(1 + snr)). "psd": log(1 + x) = k x with x = snr / b and k = R ln 2 / (W snr); the rate is
+    out of reach of any share where k >= 1.
+
+    Args:
+        bandwidth: of the whole band W in Hz.
+        rate: `(...)` in bit/s, at least 0.
+        snr: received power over the noise power of the whole band, `(...)`, above 0.
+        noise: "psd" or "fixed".
+
+    Returns:
+        Share `(...)`, above 1 where the whole band is too little and inf where no band is enough.
+    """
+    if noise == "fixed":
+        return rate / radio.shannon_rate(bandwidth=bandwidth, sinr=snr)
+    ratio = rate * math.log(2.0) / (bandwidth * snr)
+    inside = (ratio > 0.0) & (ratio < 1.0 - 1e-15)
+    return np.where(inside, snr / own_band_snr(np.where(inside, ratio, 0.5)), np.where(ratio > 0.0, np.inf, 0.0))
+
+
+def least_band_power(*, time: Array, energy: Array, power_min: float, power_max: float) -> tuple[Array, Array]:
+    """Power that needs the least bandwidth within a time and an energy: p = energy / time within its limits.
+
+    Args:
+        time: at most this long on the air, `(...)` in s; may be inf.
+        energy: at most this much sent, `(...)` in J.
+        power_min: least power in W.
+        power_max: largest power in W.
+
+    Returns:
+        Power `(...)` in W and time on the air `(...)` in s: min(time, energy / p), at most 0 where nothing can be sent.
+    """
+    power = np.clip(energy / np.where(time > 0.0, time, 1.0), power_min, power_max)
+    return power, np.minimum(time, energy / power)
+
+
+def least_share(
+    *, bits: Array, power: Array, duration: Array, snr_per_watt: Array, bandwidth: float, noise: str
+) -> Array:
+    """Least share that carries bits within a time at a power.
+
+    Args:
+        bits: `(...)`.
+        power: `(...)` in W.
+        duration: `(...)` in s; at most 0: no share is enough.
+        snr_per_watt: g / (n0 W) `(...)` in 1/W.
+        bandwidth: of the whole band W in Hz.
+        noise: "psd" or "fixed".
+
+    Returns:
+        Share `(...)`, inf where no share is enough.
+    """
+    possible = duration > 0.0
+    rate = bits / np.where(possible, duration, 1.0)
+    share = share_for_rate(bandwidth=bandwidth, rate=rate, snr=power * snr_per_watt, noise=noise)
+    return np.where(possible, share, np.inf)
+
+
+def meeting_frequency(*, cycles: Array, drain: Array, time: Array, energy: Array, power: Array) -> Array:
+    """Frequency at which sending at a power uses up time and energy together: time - A / f = (energy - D f^2) / p.
+
+    It is the one positive root of f^3 + P f + Q = 0 with P = (p time - energy) / D and Q = -p A / D: below it the
+    time ends first, above it the energy. Slides, part 2, SUBP3.
+
+    Args:
+        cycles: A `(...)`, above 0.
+        drain: D = zeta / 2 A `(...)` in J s^2, above 0.
+        time: for computing and sending `(...)` in s.
+        energy: for computing and sending `(...)` in J.
+        power: `(...)` in W.
+
+    Returns:
+        Frequency `(...)` in Hz.
+    """
+    slope, product = (power * time - energy) / drain, power * cycles / drain
+    simple = np.cbrt(product)
+    scale = np.sqrt(np.abs(slope) / 3.0)
+    flat = scale < 1e-6 * simple
+    scale = np.where(flat, simple, scale)
+    argument = product / (2.0 * scale**3)
+    rising = np.sinh(np.arcsinh(argument) / 3.0)
+    falling = np.where(
+        argument > 1.0,
+        np.cosh(np.arccosh(np.maximum(argument, 1.0)) / 3.0),
+        np.cos(np.arccos(np.minimum(argument, 1.0)) / 3.0),
+    )
+    return np.where(flat, simple, 2.0 * scale * np.where(slope > 0.0, rising, falling))
+
+
+def water_level(shares_at: Callable[[Array], Array], low: Array) -> Array:
+    """Least level at which the shares fit into the band, one for every leading index.
+
+    The shares fall with the level. The log of their sum is nearly straight over the log of the level: regula falsi
+    with halving (Illinois), bisection while a share is infinite.
+
+    Args:
+        shares_at: the shares `(..., N)` at levels `(...)`; inf where no share is enough.
+        low: levels `(...)`, above 0, that are not above the answer.
+
+    Returns:
+        Levels `(...)` at which the shares sum up to at most 1 + 1e-13; inf where there is none.
+    """
+
+    def excess(level: Array) -> Array:
+        return np.log(np.maximum(np.sum(shares_at(level), axis=-1), 1e-300))
+
+    start, above, high = low, np.full(low.shape, np.inf), low
+    below = excess(high)
+    for _ in range(LEVEL_STEPS):
+        over = below > FILLED
+        if not np.any(over):
+            break
+        start, above, high = np.where(over, high, start), np.where(over, below, above), np.where(over, 2.0 * high, high)
+        below = np.where(over, excess(high), below)
+    missing = below > FILLED
+    level = _regula_falsi(excess, np.log(start), np.log(high), above, np.where(missing, 0.0, below))
+    return np.where(missing, np.inf, level)
+
+
+def _regula_falsi(excess: Callable[[Array], Array], low: Array, high: Array, above: Array, below: Array) -> Array:
+    """Close in on the least level whose excess is at most 0, from logs of levels with the excesses above and below."""
+    side = np.zeros(low.shape)
+    done = below >= -FILLED
+    for _ in range(LEVEL_STEPS):
+        done = done | (high - low <= 4e-16 * np.maximum(np.abs(high), 1.0))
+        if np.all(done):
+            break
+        straight = np.isfinite(above) & (above > below)
+        slope = np.where(straight, above, 1.0) - np.where(straight, below, 0.0)
+        middle = np.where(straight, high - np.where(straight, below, 0.0) * (low - high) / slope, 0.5 * (low + high))
+        middle = np.where((middle > low) & (middle < high), middle, 0.5 * (low + high))
+        found = excess(np.exp(np.where(done, high, middle)))
+        over, under = ~done & (found > FILLED), ~done & (found <= FILLED)
+        below = np.where(over & (side > 0), 0.5 * below, np.where(under, found, below))
+        above = np.where(under & (side < 0), 0.5 * above, np.where(over, found, above))
+        low, high = np.where(over, middle, low), np.where(under, middle, high)
+        side = np.where(over, 1.0, np.where(under, -1.0, side))
+        done = done | (under & (found >= -FILLED))
+    return np.exp(high)

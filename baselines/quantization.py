@@ -1,0 +1,530 @@
+"""Classical solvers of the quantisation system: optimum, the published alternation, heuristics.
+
+Split federated learning slides, part 3 (SFLAM); SUBP1 to SUBP3 are theirs. Every solver reads the twin
+(`system.believed`) and returns a feasible decision: deadline kept, one device per channel, bits and power in bounds.
+All functions take problems of NumPy or torch with any leading batch axes and answer in the problem's library.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Concatenate, ParamSpec, Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from ..envs.checks import check_integers, to_numpy
+from ..envs.quantization import (
+    Decision,
+    Problem,
+    QuantizationSystem,
+    State,
+    match,
+    needed_power,
+    on_channel,
+    round_cost,
+)
+from ..envs.quantization import most_bits as sendable_bits
+from ..envs.randomness import generator
+from ..envs.trees import tree_map
+from ..twin import quantization, radio
+from ..twin.arrays import Array, namespace
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+ROUNDING = 1e-12
+"""Share by which a time may pass its limit, or a value rise, and still count as equal."""
+
+
+class Solver(Protocol):
+    """What a baseline is: a decision from what the twin shows."""
+
+    def __call__(self, system: QuantizationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
+        """Return the decision for `state`; `rng` is used by solvers that draw (None: a fixed stream)."""
+        ...
+
+
+Arguments = ParamSpec("Arguments")
+
+
+def plain(problem: Problem) -> Problem:
+    """Return the problem in contiguous float64 NumPy arrays, all with the batch axes of the channels."""
+    snr = np.ascontiguousarray(to_numpy(problem.snr_per_watt), np.float64)
+
+    def per_device(values: Array) -> Floats:
+        return np.ascontiguousarray(np.broadcast_to(to_numpy(values), snr.shape[:-1]), np.float64)
+
+    return dataclasses.replace(
+        problem,
+        snr_per_watt=snr,
+        channel_bandwidth=np.ascontiguousarray(to_numpy(problem.channel_bandwidth), np.float64),
+        full_bits=per_device(problem.full_bits),
+        compute_energy=per_device(problem.compute_energy),
+        compute_time=per_device(problem.compute_time),
+    )
+
+
+def as_library(values: np.ndarray, array: Array) -> Array:
+    """Return `values` in the library and on the device of `array`; floats take its type, rounded up.
+
+    A power that is rounded up still meets its deadline.
+    """
+    if values.dtype.kind == "f":
+        narrow = values.astype(str(array.dtype).removeprefix("torch."))
+        values = np.where(narrow < values, np.nextafter(narrow, np.inf, dtype=narrow.dtype), narrow)
+    return namespace(array).asarray(values, device=array.device)
+
+
+def any_library(
+    method: Callable[Concatenate[Problem, Arguments], Decision],
+) -> Callable[Concatenate[Problem, Arguments], Decision]:
+    """Let a method written for `plain` problems take problems of any library."""
+
+    @functools.wraps(method)
+    def call(problem: Problem, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Decision:
+        decision = method(plain(problem), *args, **kwargs)
+        return tree_map(functools.partial(as_library, array=problem.snr_per_watt), decision)
+
+    return call
+
+
+def allowance(problem: Problem) -> Floats:
+    """Time that the deadline leaves for the uplink, `(..., N)` in s."""
+    return np.asarray(problem.deadline - problem.compute_time - problem.server_time)
+
+
+def rate(problem: Problem, power: Array) -> Floats:
+    """Rate of every pair at a power that broadcasts to `(..., N, M)` in W, in bit/s."""
+    return np.asarray(radio.shannon_rate(bandwidth=problem.channel_bandwidth, sinr=power * problem.snr_per_watt))
+
+
+def sent_bits(problem: Problem, bits: Array) -> Floats:
+    """Bits on the air `(..., N, X)` of every device at `bits`, which broadcast to that."""
+    return np.asarray(
+        quantization.quantized_bits(full_bits=problem.full_bits[..., None], bits=bits, bits_max=problem.bits_max)
+    )
+
+
+def benefit(problem: Problem, bits: Array) -> Floats:
+    """O(q) of `bits`, any shape."""
+    amplitude, rise, floor = problem.benefit
+    return np.asarray(
+        quantization.learning_benefit(bits=np.asarray(bits, np.float64), amplitude=amplitude, rate=rise, floor=floor)
+    )
+
+
+def all_bits(problem: Problem) -> Integers:
+    """Every q, ascending, `(Q,)`."""
+    return np.arange(problem.bits_min, problem.bits_max + 1)
+
+
+def least_power(problem: Problem, bits: Array) -> Floats:
+    """Smallest power that meets the deadline: max(p_min, (2^(s / (B tau)) - 1) / G), infinite where p_max misses it.
+
+    SUBP1 ends here: p / R(p) rises in p, so no feasible power spends less energy.
+
+    Args:
+        problem: of NumPy.
+        bits: q, broadcastable to `(..., N, M)`; 0: the pair is not used and has no power.
+
+    Returns:
+        Power `(..., N, M)` in W.
+    """
+    wide = np.broadcast_to(bits, problem.snr_per_watt.shape)
+    with np.errstate(over="ignore"):  # A rate far out of reach needs infinite power.
+        needed = needed_power(problem, wide)
+    return np.where((wide > 0) & (needed <= problem.power_max), needed, np.inf)
+
+
+@njit(cache=True)
+def best_of_pair(
+    snr: float,
+    bandwidth: float,
+    full_bits: float,
+    compute_energy: float,
+    time: float,
+    benefits: Floats,
+    bits_min: int,
+    bits_max: int,
+    power_min: float,
+    power_max: float,
+) -> tuple[float, int, float]:
+    """Best value O / E of one device on one channel with its q and power; (0, 0, 0) where no q meets the deadline.
+
+    Where the least power is above p_min the transmission takes the whole `time`, else s / R(p_min).
+    """
+    value, chosen, power = 0.0, 0, 0.0
+    strongest = math.log1p(power_max * snr)
+    if not (time > 0.0 and strongest > 0.0):
+        return value, chosen, power
+    nats = math.log(2.0) * full_bits / (bits_max * bandwidth)
+    weakest = math.log1p(power_min * snr)
+    for index in range(benefits.size):
+        bits = bits_min + index
+        needed = bits * nats / time
+        if needed > strongest:
+            break
+        if needed > weakest:
+            sent, spent = min(math.expm1(needed) / snr, power_max), time
+        else:
+            sent, spent = power_min, bits * nats / weakest
+        found = benefits[index] / (compute_energy + sent * spent)
+        if found > value:
+            value, chosen, power = found, bits, sent
+    return value, chosen, power
+
+
+@njit(cache=True)
+def best_of_pairs(
+    snr: Floats,
+    bandwidth: Floats,
+    full_bits: Floats,
+    compute_energy: Floats,
+    time: Floats,
+    benefits: Floats,
+    limits: tuple[int, int, float, float],
+    value: Floats,
+    bits: Integers,
+    power: Floats,
+) -> None:
+    """Run `best_of_pair` over twins, devices and channels, `(B, N, M)`; the last three arguments are filled."""
+    for twin in range(snr.shape[0]):
+        for device in range(snr.shape[1]):
+            for channel in range(snr.shape[2]):
+                place = twin, device, channel
+                value[place], bits[place], power[place] = best_of_pair(
+                    snr[place],
+                    bandwidth[channel],
+                    full_bits[twin, device],
+                    compute_energy[twin, device],
+                    time[twin, device],
+                    benefits,
+                    *limits,
+                )
+
+
+@njit(cache=True)
+def best_on_channels(
+    snr: Floats,
+    bandwidth: Floats,
+    full_bits: Floats,
+    compute_energy: Floats,
+    time: Floats,
+    benefits: Floats,
+    limits: tuple[int, int, float, float],
+    channel: Integers,
+    bits: Integers,
+    power: Floats,
+) -> None:
+    """Run `best_of_pair` on each device's channel `(B, N)`; `bits`, `power` are filled, hopeless channels become -1."""
+    for twin in range(snr.shape[0]):
+        for device in range(snr.shape[1]):
+            held = channel[twin, device]
+            if held < 0:
+                continue
+            _, bits[twin, device], power[twin, device] = best_of_pair(
+                snr[twin, device, held],
+                bandwidth[held],
+                full_bits[twin, device],
+                compute_energy[twin, device],
+                time[twin, device],
+                benefits,
+                *limits,
+            )
+            if bits[twin, device] == 0:
+                channel[twin, device] = -1
+
+
+Table = tuple[Floats, Floats, Floats, Floats, Floats, Floats, tuple[int, int, float, float]]
+
+
+def table(problem: Problem) -> Table:
+    """Put a `plain` problem into the arguments that the compiled code reads, batch axes flattened to one."""
+    *_, devices, channels = problem.snr_per_watt.shape
+    return (
+        problem.snr_per_watt.reshape(-1, devices, channels),
+        problem.channel_bandwidth,
+        problem.full_bits.reshape(-1, devices),
+        problem.compute_energy.reshape(-1, devices),
+        allowance(problem).reshape(-1, devices),
+        benefit(problem, all_bits(problem)),
+        (problem.bits_min, problem.bits_max, float(problem.power_min), float(problem.power_max)),
+    )
+
+
+def best_bits(problem: Problem) -> tuple[Array, Array, Array]:
+    """Solve every pair by itself: Delta = max over q of O(q) / E at the least power that meets the deadline.
+
+    Returns:
+        Value `(..., N, M)` in 1/J, bits and power in W; all 0 where no q meets the deadline.
+    """
+    like = problem.snr_per_watt
+    problem = plain(problem)
+    rows = table(problem)
+    value, bits, power = np.zeros(rows[0].shape), np.zeros(rows[0].shape, np.int64), np.zeros(rows[0].shape)
+    best_of_pairs(*rows, value, bits, power)
+    shape = problem.snr_per_watt.shape
+    value, bits, power = value.reshape(shape), bits.reshape(shape), power.reshape(shape)
+    return as_library(value, like), as_library(bits, like), as_library(power, like)
+
+
+def assign(value: Array) -> Array:
+    """Match devices and channels so that the sum of the values is greatest (SUBP3, Hungarian method).
+
+    The relaxation 0 <= theta <= 1 of the slides is a transport problem, so its vertices are these matchings.
+
+    Args:
+        value: `(..., N, M)`, not negative; pairs of value 0 are not used.
+
+    Returns:
+        Channel of each device `(..., N)`, -1: none.
+    """
+    like, value = value, to_numpy(value)
+    channel = np.full(value.shape[:-1], -1, np.int64)
+    for twin in np.ndindex(value.shape[:-2]):
+        device, held = linear_sum_assignment(value[twin], maximize=True)
+        channel[twin][device] = np.where(value[twin][device, held] > 0.0, held, -1)
+    return as_library(channel, like)
+
+
+def greedy_matching(value: Array) -> Array:
+    """Match devices and channels pair by pair, the pair of the greatest value first.
+
+    Args:
+        value: `(..., N, M)`, not negative; pairs of value 0 are not used.
+
+    Returns:
+        Channel of each device `(..., N)`, -1: none.
+    """
+    xp = namespace(value)
+    return match(xp.where(value > 0.0, value, -xp.inf))
+
+
+def matched(channel: Integers, bits: Array, power: Array) -> Decision:
+    """Return the decision of devices on `channel` `(..., N)` from bits and powers of all pairs `(..., N, M)`."""
+    return Decision(channel, on_channel(bits, channel).astype(np.int64), on_channel(power, channel))
+
+
+@any_library
+def exact(problem: Problem) -> Decision:
+    """Optimum: every pair's best bits at the least power that meets the deadline, then the Hungarian method.
+
+    The objective is a sum over the pairs in use and a pair's best value is known in closed form, so one pass suffices.
+    """
+    value, bits, power = best_bits(problem)
+    return matched(assign(value), bits, power)
+
+
+@any_library
+def allocate(problem: Problem, channel: Array) -> Decision:
+    """Best bits and power on given channels `(..., N)`, -1: none; a device whose channel misses the deadline gets -1.
+
+    Args:
+        problem: leading axes `...`.
+        channel: integers `(..., N)`; whether devices share one is not checked.
+
+    Raises:
+        ValueError: a channel outside -1..M-1.
+    """
+    shape, channels = problem.full_bits.shape, problem.channel_bandwidth.size
+    check_integers(channel, shape, -1, channels - 1, "channel", "client_{}".format)
+    held = np.array(to_numpy(channel), np.int64).reshape(-1, shape[-1])
+    bits, power = np.zeros_like(held), np.zeros(held.shape)
+    best_on_channels(*table(problem), held, bits, power)
+    return Decision(held.reshape(shape), bits.reshape(shape), power.reshape(shape))
+
+
+def values_at(problem: Problem, plan: Decision) -> Floats:
+    """O / E `(..., N, M)` of every pair where each device keeps its bits and power; 0 past the deadline."""
+    power = plan.power[..., None]
+    speed = rate(problem, power)
+    reachable = np.where(speed > 0.0, speed, 1.0)
+    time = radio.transmission_delay(bits=sent_bits(problem, plan.bits[..., None]), rate=reachable)
+    energy = problem.compute_energy[..., None] + radio.transmission_energy(power=power, delay=time)
+    meets = (speed > 0.0) & (time <= allowance(problem)[..., None] * (1.0 + ROUNDING))
+    return np.where(meets, benefit(problem, plan.bits)[..., None] / energy, 0.0)
+
+
+def power_step(problem: Problem, plan: Decision) -> Decision:
+    """SUBP1: each device with a channel takes the least power that meets the deadline."""
+    least = on_channel(least_power(problem, plan.bits[..., None]), plan.channel)
+    return dataclasses.replace(plan, power=np.where(plan.channel >= 0, least, plan.power))
+
+
+def bits_step(problem: Problem, plan: Decision) -> Decision:
+    """SUBP2: each device with a channel takes the best q at its power, by trying all."""
+    present = plan.channel >= 0
+    speed = np.where(present, on_channel(rate(problem, plan.power[..., None]), plan.channel), 1.0)
+    choices = all_bits(problem)
+    time = radio.transmission_delay(bits=sent_bits(problem, choices), rate=speed[..., None])
+    energy = problem.compute_energy[..., None] + radio.transmission_energy(power=plan.power[..., None], delay=time)
+    meets = time <= allowance(problem)[..., None] * (1.0 + ROUNDING)
+    best = np.argmax(np.where(meets, benefit(problem, choices) / energy, 0.0), axis=-1)
+    return dataclasses.replace(plan, bits=np.where(present, choices[best], plan.bits))
+
+
+def channel_step(problem: Problem, plan: Decision) -> Decision:
+    """SUBP3: the best matching where every device keeps its bits and power."""
+    return dataclasses.replace(plan, channel=assign(values_at(problem, plan)))
+
+
+def served(plan: Decision) -> Decision:
+    """Return the decision in which devices without a channel have neither bits nor power."""
+    present = plan.channel >= 0
+    return Decision(plan.channel, np.where(present, plan.bits, 0), np.where(present, plan.power, 0.0))
+
+
+def linearised_power(problem: Problem, decision: Decision) -> Array:
+    """SUBP1 as the slides print it: one step with both energy and deadline linearised at the decision's power.
+
+    The linearised energy rises, so the step goes to the smallest power that the linearised time allows. The true time
+    is convex and lies above its tangent: the result can miss the deadline, which is why `alternating` keeps the true
+    deadline (`least_power`).
+
+    Returns:
+        Power `(..., N)` in W; 0 without a channel.
+    """
+    like, problem = problem.snr_per_watt, plain(problem)
+    channel, bits = to_numpy(decision.channel), to_numpy(decision.bits)
+    present = channel >= 0
+    power = np.where(present, to_numpy(decision.power), 1.0)
+    snr = np.where(present, on_channel(problem.snr_per_watt, channel), 1.0)
+    speed = np.where(present, on_channel(rate(problem, power[..., None]), channel), 1.0)
+    time = sent_bits(problem, bits[..., None])[..., 0] / speed
+    log_rise = snr / (np.log1p(power * snr) * (1.0 + power * snr))
+    slope = np.where(present, time * log_rise, 1.0)
+    step = np.clip(power - (allowance(problem) - time) / slope, problem.power_min, problem.power_max)
+    return as_library(np.where(present, step, 0.0), like)
+
+
+def alternate(problem: Problem) -> Iterator[Decision]:
+    """Yield the decision of the published alternation at its start, after every SUBP1, SUBP2, SUBP3, and at its end.
+
+    A device that loses its channel keeps its bits and power for the next SUBP3. In a batch, a twin whose objective
+    stopped rising waits for the others.
+
+    Args:
+        problem: of NumPy.
+    """
+    nobody = np.full(problem.full_bits.shape, -1, np.int64)
+    start = Decision(nobody, np.full_like(nobody, problem.bits_min), np.full(nobody.shape, float(problem.power_max)))
+    plan = channel_step(problem, start)
+    yield served(plan)
+    value, rising = round_cost(problem, served(plan)).efficiency, np.array(True)
+    while rising.any():
+        changed = plan
+        for step in (power_step, bits_step, channel_step):
+            changed = step(problem, changed)
+            yield served(changed)
+        reached = round_cost(problem, served(changed)).efficiency
+        rising = np.asarray(reached > value * (1.0 + ROUNDING))
+        plan = tree_map(functools.partial(np.where, rising[..., None]), changed, plan)
+        value = np.where(rising, reached, value)
+    yield served(plan)
+
+
+@any_library
+def alternating(problem: Problem) -> Decision:
+    """Published alternation: power (SCA), bits (enumeration), channels (linear programme) until nothing rises.
+
+    It starts at the fewest bits and the greatest power. SCA keeps the true deadline: the linearised energy then has
+    its minimum at the least power that meets it, whatever the point of linearisation, so one step converges.
+    """
+    *_, last = alternate(problem)
+    return last
+
+
+def at_bits(problem: Problem, bits: Array) -> Decision:
+    """Give all pairs `bits` (broadcastable to `(..., N, M)`) and the least power; match for the greatest total gain."""
+    power = least_power(problem, bits)
+    channel = assign(np.where(np.isfinite(power), problem.snr_per_watt, 0.0))
+    return matched(channel, np.broadcast_to(bits, power.shape), power)
+
+
+def most_feasible_bits(problem: Problem) -> Integers:
+    """Most bits of every pair that meet the deadline, `(..., N, M)`; 0 where not even the fewest do."""
+    most = np.minimum(sendable_bits(problem), problem.bits_max).astype(np.int64)
+    return np.where(most >= problem.bits_min, most, 0)
+
+
+@any_library
+def full_precision(problem: Problem) -> Decision:
+    """No quantisation: the most bits for everybody, greatest total gain; pairs that miss the deadline are not used."""
+    return at_bits(problem, problem.bits_max)
+
+
+@any_library
+def lowest_bits(problem: Problem) -> Decision:
+    """Coarsest quantisation: the fewest bits for everybody, greatest total gain, least power."""
+    return at_bits(problem, problem.bits_min)
+
+
+@any_library
+def most_bits(problem: Problem) -> Decision:
+    """Finest quantisation in time: the most bits that meet the deadline, greatest total gain, least power."""
+    return at_bits(problem, most_feasible_bits(problem))
+
+
+@any_library
+def best_gain(problem: Problem) -> Decision:
+    """Channels by the greatest total gain, then each device's best bits and power."""
+    return allocate(problem, assign(problem.snr_per_watt))
+
+
+@any_library
+def full_power(problem: Problem) -> Decision:
+    """No power control: the optimum where everybody sends at the greatest power."""
+    return exact(dataclasses.replace(problem, power_min=problem.power_max))
+
+
+@any_library
+def greedy(problem: Problem) -> Decision:
+    """Greedy: the pair of the greatest value first, each with its best bits and power."""
+    value, bits, power = best_bits(problem)
+    return matched(greedy_matching(value), bits, power)
+
+
+@any_library
+def random_feasible(problem: Problem, rng: np.random.Generator) -> Decision:
+    """Draw what `random_solver` decides."""
+    *batch, devices, channels = problem.snr_per_watt.shape
+    draws = rng.random((*batch, 2, devices, channels))
+    most = most_feasible_bits(problem)
+    choices = np.maximum(most - problem.bits_min + 1, 0)
+    bits = problem.bits_min + np.floor(draws[..., 0, :, :] * choices).astype(np.int64)
+    power = least_power(problem, bits)
+    return matched(greedy_matching(np.where(np.isfinite(power), 1.0 - draws[..., 1, :, :], 0.0)), bits, power)
+
+
+def solver(method: Callable[[Problem], Decision]) -> Solver:
+    """Turn a method on problems into a solver of states."""
+
+    @functools.wraps(method)
+    def solve(system: QuantizationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
+        return method(system.problem(system.believed(state)))
+
+    return solve
+
+
+def random_solver(system: QuantizationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
+    """Random: a random matching of pairs that can meet the deadline, random feasible bits, least power."""
+    return random_feasible(system.problem(system.believed(state)), generator(0, 0, 0, 1) if rng is None else rng)
+
+
+SOLVERS: dict[str, Solver] = {
+    "exact": solver(exact),
+    "alternating": solver(alternating),
+    "greedy": solver(greedy),
+    "best_gain": solver(best_gain),
+    "full_power": solver(full_power),
+    "most_bits": solver(most_bits),
+    "lowest_bits": solver(lowest_bits),
+    "full_precision": solver(full_precision),
+    "random": random_solver,
+}
+
+DEFAULTS = tuple(SOLVERS)

@@ -13,7 +13,7 @@ from fedtwin.envs import SYSTEMS
 from fedtwin.envs.checks import unknown_name
 from fedtwin.envs.settings import argument
 from fedtwin.evaluation.plan import Options, Plan, experiment_names, make_plan, read_experiment
-from fedtwin.evaluation.report import format_ratio, write_report
+from fedtwin.evaluation.report import direction, format_interval, format_ratio, worse_than, write_report
 from fedtwin.evaluation.runner import run
 from fedtwin.evaluation.statistics import summarise
 from fedtwin.evaluation.store import Store
@@ -61,13 +61,24 @@ def parse(arguments: Sequence[str]) -> Plan:
 
 def print_table(console: Console, store: Store, plan: Plan) -> None:
     """Print the ratios and times."""
-    table = Table(title=f"{plan.system}: ratio to {plan.reference} on the same draws")
-    for heading in ("method", "ratio", "95 %", "above 2x", "ms", "breaches"):
-        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=heading != "method")
-    for line in summarise(store.rows, plan):
-        interval = f"{format_ratio(line.ratio_low)}-{format_ratio(line.ratio_high)}"
-        shares = f"{100 * line.above_2:.2f} %", f"{line.decision_ms:.3f}"
-        table.add_row(line.method, format_ratio(line.ratio), interval, *shares, str(line.conflicts))
+    lines = summarise(store.rows, plan)
+    columns = {
+        "ratio": [format_ratio(line.ratio) for line in lines],
+        "95 %": [format_interval(line) for line in lines],
+        worse_than(plan)[0]: [f"{100 * line.above_2:.2f} %" for line in lines],
+        "ms": [f"{line.decision_ms:.3f}" for line in lines],
+    }
+    if any(line.left_out for line in lines):
+        columns["of means"] = [format_ratio(line.mean_ratio) for line in lines]
+        columns["left out"] = [str(line.left_out) for line in lines]
+    if any(line.conflicts for line in lines):
+        columns["conflicts"] = [str(line.conflicts) for line in lines]
+    table = Table(title=f"{plan.system}: {direction(plan)}")
+    table.add_column("method")
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for index, line in enumerate(lines):
+        table.add_row(line.method, *(column[index] for column in columns.values()))
     console.print(table)
 
 

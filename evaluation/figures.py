@@ -1,56 +1,83 @@
-"""Figures of an evaluation, in the manner of figures 6 to 8 of Zhao et al., drawn from the stored rows."""
+"""Figures of an evaluation, drawn from the stored rows; three are in the manner of figures 6 to 8 of Zhao et al."""
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from ..envs.randomness import generator
 from ..envs.rendering import draw_map
 from .plan import Item, Plan
-from .statistics import series
+from .quantities import OPTIONAL, PARTS, STACKS, labels
+from .statistics import mean_interval, names_in, series
 from .store import Row
 
-QUANTITIES = (("system_cost", "system cost"), ("round_time", "round time in s"), ("energy", "energy in J"))
 MARKERS = "osD^vP*Xph<>"
 MOST_DOTS = 1000
+WIDEST = 3
+"""Axes in a row."""
 FAR = 10.0
-"""Methods whose median lies this many times above the reference's leave the axes instead of squeezing the others."""
+"""Methods whose median lies this many times above the reference's leave the axes instead of squeezing the others, and
+below it for the objective where more is better."""
 
 
-def canvas(columns: int, width: float = 4.4, height: float = 3.8) -> tuple[Figure, list[Axes]]:
-    """Make a row of axes that needs no screen."""
-    figure = Figure(figsize=(width * columns, height), dpi=110, layout="constrained")
+def canvas(panels: int, width: float = 4.4, height: float = 3.8) -> tuple[Figure, list[Axes]]:
+    """Make axes that need no screen, in rows of up to `WIDEST`."""
+    lines = -(-panels // WIDEST)
+    columns = -(-panels // lines)
+    figure = Figure(figsize=(width * columns, height * lines), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    return figure, list(axes)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for empty in axes[panels:]:
+        empty.set_axis_off()
+    return figure, list(axes[:panels])
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:
     """Put one legend under all axes."""
-    handles, labels = axes.get_legend_handles_labels()
-    fitting = max(1, int(16 * figure.get_figwidth() // (8 + max(map(len, labels)))))
-    columns = min(len(labels), 6, fitting)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    handles, names = axes.get_legend_handles_labels()
+    fitting = max(1, int(16 * figure.get_figwidth() // (8 + max(map(len, names)))))
+    columns = min(len(names), 6, fitting)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def shown_range(rows: Mapping[Item, Row], plan: Plan, name: str) -> tuple[float, float]:
     """Return axis limits that hold every method near the reference."""
     values = {method: np.concatenate(series(rows, plan, method, name)) for method in plan.methods}
     middle = np.median(values[plan.reference])
-    near = [array for array in values.values() if np.median(array) <= FAR * middle]
-    return 0.8 * min(float(np.min(array)) for array in near), 1.25 * max(float(np.quantile(a, 0.995)) for a in near)
+    if plan.kind.maximised and name == plan.kind.objective:
+        near = [array for array in values.values() if FAR * np.median(array) >= middle]
+    else:
+        near = [array for array in values.values() if np.median(array) <= FAR * middle]
+    low = 0.8 * min(float(np.min(array)) for array in near)
+    high = 1.25 * max(float(np.quantile(array, 0.995)) for array in near)
+    return low, high if high > low else low + 1.0
+
+
+def scale(rows: Mapping[Item, Row], plan: Plan, name: str) -> str:
+    """Return the scale of an axis: logarithmic unless some value is 0."""
+    every = (series(rows, plan, method, name) for method in plan.methods)
+    return "log" if all(twin.min() > 0.0 for twins in every for twin in twins) else "linear"
+
+
+def thin_ticks(axis: Axes) -> None:
+    """Label a logarithmic x axis of less than two decades at 1, 2 and 5, where its own labels would overlap."""
+    low, high = axis.get_xlim()
+    if axis.get_xscale() == "log" and high < 100.0 * low:
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def cost_against_time(rows: Mapping[Item, Row], plan: Plan) -> Figure:
-    """Figure 6: cost, time and energy of single rounds against the time the decision took."""
-    figure, axes = canvas(3)
-    for axis, (name, label) in zip(axes, QUANTITIES, strict=True):
+    """Figure 6: every quantity of single rounds against the time the decision took."""
+    figure, axes = canvas(len(plan.kind.quantities))
+    for axis, (name, label) in zip(axes, plan.kind.quantities.items(), strict=True):
         for index, method in enumerate(plan.methods):
             decision = 1e3 * np.concatenate(series(rows, plan, method, "decision_time"))[:MOST_DOTS]
             values = np.concatenate(series(rows, plan, method, name))[:MOST_DOTS]
@@ -60,7 +87,8 @@ def cost_against_time(rows: Mapping[Item, Row], plan: Plan) -> Figure:
                 np.median(decision), np.median(values), s=70, color=colour, marker=marker, edgecolors="black",
                 label=method, zorder=3,
             )  # fmt: skip
-        axis.set(xscale="log", yscale="log", xlabel="decision time in ms", ylabel=label)
+        axis.set(xscale="log", yscale=scale(rows, plan, name), xlabel="decision time in ms", ylabel=label)
+        thin_ticks(axis)
         axis.set_ylim(shown_range(rows, plan, name))
         axis.grid(alpha=0.3)
     figure.suptitle("Single rounds against decision time (large: medians)", fontsize=11)
@@ -68,10 +96,24 @@ def cost_against_time(rows: Mapping[Item, Row], plan: Plan) -> Figure:
     return figure
 
 
+def band(per_twin: Sequence[np.ndarray], geometric: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean over twins of every round, geometric or arithmetic, and the ends of its 95 % interval."""
+    mean, half = [], []
+    for cycle in range(max(twin.size for twin in per_twin)):
+        values = np.array([twin[cycle] for twin in per_twin if twin.size > cycle])
+        values = np.log(values) if geometric else values
+        mean.append(values.mean())
+        half.append(1.96 * values.std() / np.sqrt(values.size))
+    found = np.array([mean, np.subtract(mean, half), np.add(mean, half)])
+    centre, low, high = np.exp(found) if geometric else found
+    return centre, low, high
+
+
 def cost_over_rounds(rows: Mapping[Item, Row], plan: Plan) -> Figure:
-    """Figure 7: cost, time and energy round by round; geometric mean over twins with its 95 % interval."""
-    figure, axes = canvas(3)
-    for axis, (name, label) in zip(axes, QUANTITIES, strict=True):
+    """Figure 7: every quantity round by round; mean over twins with its 95 % interval."""
+    figure, axes = canvas(len(plan.kind.quantities))
+    for axis, (name, label) in zip(axes, plan.kind.quantities.items(), strict=True):
+        kind = scale(rows, plan, name)
         for index, method in enumerate(plan.methods):
             per_twin = series(rows, plan, method, name)
             if plan.options.rounds == 1:
@@ -79,16 +121,11 @@ def cost_over_rounds(rows: Mapping[Item, Row], plan: Plan) -> Figure:
                 cycles = np.arange(1, values.size + 1)
                 axis.plot(cycles, values, color=f"C{index % 10}", linewidth=0.6, alpha=0.8, label=method)
                 continue
-            mean, half = [], []
-            for cycle in range(max(twin.size for twin in per_twin)):
-                logs = np.log([twin[cycle] for twin in per_twin if twin.size > cycle])
-                mean.append(logs.mean())
-                half.append(1.96 * logs.std() / np.sqrt(logs.size))
+            mean, low, high = band(per_twin, kind == "log")
             cycles = np.arange(1, len(mean) + 1)
-            low, high = np.exp(np.subtract(mean, half)), np.exp(np.add(mean, half))
-            axis.plot(cycles, np.exp(mean), color=f"C{index % 10}", label=method, linewidth=1.4)
+            axis.plot(cycles, mean, color=f"C{index % 10}", label=method, linewidth=1.4)
             axis.fill_between(cycles, low, high, color=f"C{index % 10}", alpha=0.15, linewidth=0)
-        axis.set(yscale="log", xlabel="round" if plan.options.rounds > 1 else "twin", ylabel=label)
+        axis.set(yscale=kind, xlabel="round" if plan.options.rounds > 1 else "twin", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_ylim(shown_range(rows, plan, name))
         axis.grid(alpha=0.3)
@@ -98,35 +135,97 @@ def cost_over_rounds(rows: Mapping[Item, Row], plan: Plan) -> Figure:
 
 
 def distributions(rows: Mapping[Item, Row], plan: Plan) -> Figure:
-    """Figure 8: empirical distribution functions of cost, time and energy per round."""
-    figure, axes = canvas(3)
-    for axis, (name, label) in zip(axes, QUANTITIES, strict=True):
+    """Figure 8: empirical distribution functions of every quantity per round."""
+    figure, axes = canvas(len(plan.kind.quantities))
+    for axis, (name, label) in zip(axes, plan.kind.quantities.items(), strict=True):
         for index, method in enumerate(plan.methods):
             axis.ecdf(np.concatenate(series(rows, plan, method, name)), label=method, color=f"C{index % 10}")
-        axis.set(xscale="log", xlabel=label, ylabel="share of rounds", xlim=shown_range(rows, plan, name))
+        limits = shown_range(rows, plan, name)
+        axis.set(xscale=scale(rows, plan, name), xlabel=label, ylabel="share of rounds", xlim=limits)
+        thin_ticks(axis)
         axis.grid(alpha=0.3)
     figure.suptitle("Empirical distribution functions", fontsize=11)
     add_legend(figure, axes[0])
     return figure
 
 
-def maps(plan: Plan) -> Figure:
-    """One round of the first twin, as every method decides it, with the cost of that round."""
+def bar_panels(rows: Mapping[Item, Row], plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return the panels of `breakdown`: labels, and the one or two series that make up a bar."""
+    names, known = names_in(rows, plan), labels(plan.kind)
+    panels: dict[str, tuple[str, ...]] = {label: parts for label, parts in STACKS.items() if set(parts) <= set(names)}
+    stacked = {part for parts in STACKS.values() for part in parts}
+    alone = [name for name in names if name in OPTIONAL and name not in stacked]
+    if plan.kind.objective not in ("round_time", "energy"):
+        alone = [plan.kind.objective, *alone]
+    return {**panels, **{known[name]: (name,) for name in alone}}
+
+
+def breakdown(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+    """One bar per method: time and energy as communication and computation, and what else the system reports.
+
+    Means over twins and rounds with the 95 % bootstrap interval of the whole bar over twins.
+    """
+    panels = bar_panels(rows, plan)
+    figure, axes = canvas(len(panels), height=1.6 + 0.32 * len(plan.methods))
+    places = np.arange(len(plan.methods))
+    for axis, (label, parts) in zip(axes, panels.items(), strict=True):
+        done = np.zeros(places.size)
+        for index, part in enumerate(parts):
+            size = np.array([mean_interval(series(rows, plan, method, part))[0] for method in plan.methods])
+            colour = f"C{index}" if len(parts) > 1 else "C2"
+            axis.barh(places, size, left=done, color=colour, label=PARTS[index])
+            done = done + size
+        wholes = [
+            [np.sum(each, axis=0) for each in zip(*(series(rows, plan, method, part) for part in parts), strict=True)]
+            for method in plan.methods
+        ]
+        draw_totals(axis, np.array([mean_interval(twins) for twins in wholes]), plan)
+        axis.set(xlabel=label, yticks=places)
+        position = axis.get_subplotspec()
+        axis.set_yticklabels(plan.methods if position and position.is_first_col() else [], fontsize=8)
+        axis.invert_yaxis()
+        if len(parts) > 1 and axis is axes[0]:
+            add_legend(figure, axis)
+    figure.suptitle("Means over rounds", fontsize=11)
+    return figure
+
+
+def draw_totals(axis: Axes, totals: np.ndarray, plan: Plan) -> None:
+    """Write totals `(methods, 3)` (mean, ends of the interval) behind their bars; bars far longer leave the axes."""
+    reference = totals[plan.methods.index(plan.reference), 0]
+    near = totals[totals[:, 0] <= FAR * reference, 2] if reference > 0.0 else totals[:, 2]
+    limit = 1.3 * float(near.max()) or 1.0
+    for place, (mean, low, high) in enumerate(totals):
+        fits = mean <= limit
+        if fits:
+            axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color="black", capsize=2, linewidth=1.0)
+        where, side = (high, "left") if fits else (limit, "right")
+        shade = "black" if fits else "white"
+        axis.text(where, place, f" {mean:,.3g} ", ha=side, va="center", fontsize=7, color=shade, clip_on=True)
+    axis.set_xlim(0.0, limit)
+
+
+def maps(plan: Plan) -> Figure | None:
+    """One round of the first twin, as every method decides it, with its objective; None where there is no map."""
     from ..baselines import find_solver
     from .runner import solver_generator
 
     system = plan.build_system()
-    methods = plan.methods
-    columns = min(4, len(methods))
-    lines = -(-len(methods) // columns)
-    figure = Figure(figsize=(3.6 * columns, 3.9 * lines), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     state = system.start(system.draw(generator(plan.options.seeds[0], 0, 0)))
-    for index, method in enumerate(methods):
+    scenes = []
+    for method in plan.methods:
         rng = solver_generator(Item(method, plan.options.seeds[0], 0), 0)
         decision = find_solver(plan.system, method)(system, state, rng)
-        cost = float(system.cost(state, decision).system_cost)
-        draw_map(figure.add_subplot(lines, columns, index + 1), system.scene(state, decision, f"{method}: {cost:,.4g}"))
+        value = float(system.report(system.cost(state, decision))[0][system.objective])
+        scenes.append(system.scene(state, decision, f"{method}: {value:,.4g}"))
+    if any(not len(scene.clients) or not len(scene.servers) for scene in scenes):
+        return None
+    columns = min(4, len(scenes))
+    lines = -(-len(scenes) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.9 * lines), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, scene in enumerate(scenes):
+        draw_map(figure.add_subplot(lines, columns, index + 1), scene)
     return figure
 
 

@@ -14,12 +14,16 @@ from ..envs.checks import check_number, unknown_name
 from ..envs.randomness import check_seed, generator
 from ..envs.settings import parameter
 from ..envs.system import System
+from .quantities import labels
 
 if TYPE_CHECKING:
     from ..federated.tasks import Task
 
 CENTRALISED = "centralised"
 """Stands among the methods of a live evaluation for the same model learning from all samples in one place."""
+
+PREFERRED = ("swap_matching", "exact")
+"""Methods that others are compared with unless a reference is named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,9 @@ class Options:
     methods: tuple[str, ...] = parameter(
         (), doc="solvers to compare; d3qn:PATH takes weights from a file; empty: the usual ones"
     )
-    reference: str = parameter("", doc="method that ratios refer to; empty: swap_matching if compared, else the first")
+    reference: str = parameter(
+        "", doc="method that ratios refer to; empty: swap_matching or exact if compared, else the first"
+    )
     seeds: tuple[int, ...] = parameter((0,), doc="seeds; each draws twins of its own")
     twins: int = parameter(100, at_least=1, doc="episodes per seed, each a fresh twin")
     rounds: int = parameter(1, at_least=1, doc="rounds played in every episode")
@@ -42,9 +48,12 @@ class Options:
     )
     task: str = parameter("", doc="what is learned live: digits, clips, recognition, or a path; empty: digits")
     task_options: str = parameter("{}", doc="JSON with fields of the task, such as partition and alpha")
-    sweep: str = parameter("", doc="numeric parameter of the system to vary; empty: none")
+    sweep: str = parameter("", doc="numeric parameter of the system to vary, or several, joined by +; empty: none")
     sweep_values: tuple[float, ...] = parameter((), doc="its values; each is an evaluation in a folder of its own")
     sweep_fixed: bool = parameter(False, doc="ratios refer to the reference at the first value, not at the same one")
+    sweep_quantities: tuple[str, ...] = parameter(
+        (), doc="what a sweep draws, such as round_time, energy or served; empty: the ratio to the reference"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Plan:
         fields = {field.name: field for field in dataclasses.fields(Options)}
         for name in ("twins", "rounds", "jobs"):
             check_number(fields[name], getattr(self.options, name), name)
-        for name in ("methods", "seeds"):
+        for name in ("methods", "seeds", "sweep_values", "sweep_quantities"):
             if not isinstance(getattr(self.options, name), tuple):
                 raise ValueError(f"{name} is {getattr(self.options, name)!r}, must be a list")
         if not self.options.seeds:
@@ -92,20 +101,38 @@ class Plan:
             raise ValueError("max_cycles follows from rounds in an evaluation")
         if len(set(self.options.seeds)) < len(self.options.seeds) or len(set(self.methods)) < len(self.methods):
             raise ValueError("seeds and methods must not repeat")
-        if bool(self.options.sweep) != bool(self.options.sweep_values):
-            raise ValueError("sweep and sweep_values go together: a parameter and its values")
-        if self.options.sweep:
-            for value in self.options.sweep_values:
-                make_system(self.system, self.preset, **self.swept_params(value))
+        self._check_sweep()
         self.build_task()
         if self.options.jobs == 0:
             raise ValueError("jobs is 0, must be -1 or at least 1")
 
+    def _check_sweep(self) -> None:
+        options = self.options
+        if bool(options.sweep) != bool(options.sweep_values):
+            raise ValueError("sweep and sweep_values go together: a parameter and its values")
+        if options.sweep_quantities and not options.sweep:
+            raise ValueError("sweep_quantities belong to a sweep: add sweep and sweep_values")
+        for value in options.sweep_values:
+            make_system(self.system, self.preset, **self.swept_params(value))
+        for name in options.sweep_quantities:
+            if name not in labels(self.kind):
+                raise unknown_name(f"quantity of {self.system}", name, labels(self.kind))
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """The parameters that a sweep varies together."""
+        return tuple(self.options.sweep.split("+"))
+
     def swept_params(self, value: float) -> dict[str, Any]:
-        """Return the parameters with the swept one at `value`, an integer where the parameter is one."""
-        types = {field.name: field.type for field in dataclasses.fields(SYSTEMS[self.system].params_type)}
-        whole = types.get(self.options.sweep) is int and float(value).is_integer()
-        return {**self.params, self.options.sweep: int(value) if whole else value}
+        """Return the parameters with the swept ones at `value`, an integer where the parameter is one."""
+        types = {field.name: field.type for field in dataclasses.fields(self.kind.params_type)}
+        whole = {name: types.get(name) is int and float(value).is_integer() for name in self.swept}
+        return {**self.params, **{name: int(value) if whole[name] else value for name in self.swept}}
+
+    @property
+    def kind(self) -> type[System]:
+        """The class of the system."""
+        return SYSTEMS[self.system]
 
     def build_system(self) -> System:
         """Build the system; an episode is as long as the evaluation needs."""
@@ -142,7 +169,7 @@ class Plan:
         """The method that ratios refer to."""
         if self.options.reference:
             return self.options.reference
-        return "swap_matching" if "swap_matching" in self.methods else self.methods[0]
+        return next((name for name in PREFERRED if name in self.methods), self.methods[0])
 
     def items(self) -> Iterator[Item]:
         """Yield every piece of work."""

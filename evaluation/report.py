@@ -7,47 +7,84 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+from matplotlib.figure import Figure
 
 from ..storage.files import write_atomically
 from . import figures, learning_curves
 from .learning_curves import LearningSummary
 from .plan import Item, Plan
-from .statistics import Summary, geometric_mean, series, summarise
-from .store import SERIES, Row
+from .quantities import OPTIONAL
+from .statistics import Comparison, Summary, geometric_mean, names_in, series, summarise
+from .store import Row
 
 LIBRARIES = ("fedtwin", "numpy", "numba", "torch", "gymnasium", "pettingzoo")
 
+
+class Picture(NamedTuple):
+    """A picture of the report: file name, what draws it, heading and caption."""
+
+    name: str
+    draw: Callable[[Mapping[Item, Row], Plan], Figure]
+    title: str
+    caption: str
+
+
 PICTURES = (
-    (
-        "figure_6",
+    Picture(
+        "single_rounds",
         figures.cost_against_time,
-        "Figure 6: single rounds",
+        "Single rounds",
         "Each dot is a round, the large marks are medians; methods beyond ten times the reference leave the axes.",
     ),
-    ("figure_7", figures.cost_over_rounds, "Figure 7: round by round", "Bands: 95 % interval of the geometric mean."),
-    ("figure_8", figures.distributions, "Figure 8: distributions", "Empirical distribution functions over all rounds."),
+    Picture(
+        "round_by_round",
+        figures.cost_over_rounds,
+        "Round by round",
+        "Bands: 95 % interval of the geometric mean; on a linear axis, where some value is 0, of the arithmetic mean.",
+    ),
+    Picture(
+        "distributions", figures.distributions, "Distributions", "Empirical distribution functions over all rounds."
+    ),
+)
+BREAKDOWN = Picture(
+    "breakdown",
+    figures.breakdown,
+    "Where time and energy go",
+    "Arithmetic means over twins and rounds with the 95 % bootstrap interval of the whole over twins. Time: parts of "
+    "the client that the round waits for. Energy: sums over clients. Bars beyond ten times the reference leave the "
+    "axes.",
 )
 LIVE_PICTURES = (
-    (
-        "figure_10_11",
+    Picture(
+        "learning",
         learning_curves.by_round,
-        "Figures 10 and 11: loss and accuracy",
+        "Loss and accuracy",
         "On held-out data, with the clients still taking part; centralised: the same model learning in one place.",
     ),
-    (
+    Picture(
         "accuracy_cost",
         learning_curves.by_cost,
         "Accuracy against joules, seconds and bytes",
-        "What the system spent by the paper's equations, and the bytes that the training really exchanged.",
+        "What the system spent by the paper's equations, and the bytes that the training really exchanged; means over "
+        "episodes, bands: 95 % interval of the mean accuracy after each round.",
     ),
 )
+NUMBERED: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "association": {
+        "single_rounds": ("figure_6", "Figure 6: single rounds"),
+        "round_by_round": ("figure_7", "Figure 7: round by round"),
+        "distributions": ("figure_8", "Figure 8: distributions"),
+        "learning": ("figure_10_11", "Figures 10 and 11: loss and accuracy"),
+    },
+}
+"""By system the pictures that are figures of its paper: the names of their files, and headings."""
 
 
 def versions() -> dict[str, str]:
@@ -64,18 +101,18 @@ def write_csv(path: Path, rows: Mapping[Item, Row], plan: Plan) -> None:
     """Write one line per method, seed, twin and round."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    learned = list(rows[next(plan.items())].learned)
-    writer.writerow(["method", "seed", "twin", "round", *SERIES, *learned])
+    names, learned = names_in(rows, plan), list(rows[next(plan.items())].learned)
+    writer.writerow(["method", "seed", "twin", "round", *names, *learned])
     for item in plan.items():
         row = rows[item]
-        columns = [*(getattr(row, name) for name in SERIES), *(row.learned[name] for name in learned)]
+        columns = [*(row.series[name] for name in names), *(row.learned[name] for name in learned)]
         for cycle, values in enumerate(zip(*columns, strict=True)):
             writer.writerow([item.method, item.seed, item.twin, cycle, *values])
     write_atomically(path, buffer.getvalue())
 
 
 def write_tensorboard(folder: Path, rows: Mapping[Item, Row], plan: Plan) -> None:
-    """Write the geometric mean of cost, time and energy per round as scalars, one run per method."""
+    """Write the geometric mean of every quantity per round as scalars, one run per method."""
     from torch.utils.tensorboard import SummaryWriter
 
     for method in plan.methods:
@@ -83,20 +120,41 @@ def write_tensorboard(folder: Path, rows: Mapping[Item, Row], plan: Plan) -> Non
         for old in target.glob("events.*"):
             old.unlink()
         with SummaryWriter(str(target)) as writer:
-            for name, _ in figures.QUANTITIES:
+            for name in plan.kind.quantities:
                 per_twin = series(rows, plan, method, name)
                 for cycle in range(max(twin.size for twin in per_twin)):
                     values = np.array([twin[cycle] for twin in per_twin if twin.size > cycle])
                     writer.add_scalar(f"round/{name}", geometric_mean(values), cycle)
 
 
+def direction(plan: Plan) -> str:
+    """Say what a ratio is and which way is better."""
+    better = " (higher is better)" if plan.kind.maximised else ""
+    return f"ratio to {plan.reference} on the same draws{better}"
+
+
+def worse_than(plan: Plan) -> tuple[str, str]:
+    """Name the shares of rounds that are 2 and 10 times worse than the reference."""
+    return ("below 1/2", "below 1/10") if plan.kind.maximised else ("above 2x", "above 10x")
+
+
 def format_ratio(value: float) -> str:
     """Show a ratio with three decimals, large ones in short."""
+    if math.isnan(value):
+        return "-"
     return f"{value:.3f}" if value < 100 else f"{value:,.0f}"
+
+
+def format_interval(line: Comparison) -> str:
+    """Show the interval of a ratio."""
+    low, high = format_ratio(line.ratio_low), format_ratio(line.ratio_high)
+    return low if low == "-" else f"{low}-{high}"
 
 
 def format_number(value: float) -> str:
     """Show a quantity with four significant digits."""
+    if math.isnan(value):
+        return "-"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
@@ -114,7 +172,13 @@ def render_page(
     return template.render(
         title=plan.options.title or f"fedtwin: {plan.system}",
         plan=plan,
+        kind=plan.kind,
+        direction=direction(plan),
+        worse=worse_than(plan),
         table=table,
+        some_left_out=any(line.left_out for line in table),
+        some_conflicts=any(line.conflicts for line in table),
+        parts={name: OPTIONAL[name] for name in table[0].parts},
         learning=learning,
         figures=pictures,
         command=command,
@@ -122,8 +186,35 @@ def render_page(
         machine=machine(),
         params=params,
         ratio=format_ratio,
+        interval=format_interval,
         number=format_number,
     )
+
+
+def as_json(value: Any) -> Any:
+    """Return a value for JSON, which knows no infinity and no missing number: text and null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def table_line(line: Summary | LearningSummary) -> dict[str, Any]:
+    """Return a line of a table flat: the method first, named numbers beside the others."""
+    values: dict[str, Any] = {"method": line.method}
+    for name, value in dataclasses.asdict(line).items():
+        values.update(value if isinstance(value, dict) else {name: value})
+    return {name: as_json(value) for name, value in values.items()}
+
+
+def draw_pictures(
+    rows: Mapping[Item, Row], plan: Plan, pictures: Sequence[Picture]
+) -> list[tuple[str, Figure, str, str]]:
+    """Return file name, picture, heading and caption of each, named as the system's paper does."""
+    drawn = []
+    for picture in pictures:
+        names = NUMBERED.get(plan.system, {}).get(picture.name, (picture.name, picture.title))
+        drawn.append((names[0], picture.draw(rows, plan), names[1], picture.caption))
+    return drawn
 
 
 def write_report(folder: Path, rows: Mapping[Item, Row], plan: Plan, command: str) -> Path:
@@ -141,17 +232,22 @@ def write_report(folder: Path, rows: Mapping[Item, Row], plan: Plan, command: st
         "preset": plan.preset,
         "options": dataclasses.asdict(plan.options),
         "reference": plan.reference,
-        "params": {name: str(value) if value == math.inf else value for name, value in params.items()},
+        "params": {name: as_json(value) for name, value in params.items()},
         "versions": versions(),
         "machine": machine(),
-        "table": [dataclasses.asdict(line) for line in table],
+        "maximised": plan.kind.maximised,
+        "table": [table_line(line) for line in table],
     }
-    drawn = [(name, draw(rows, plan), title, caption) for name, draw, title, caption in PICTURES]
     learning = [] if plan.options.learning == "analytic" else learning_curves.summarise_learning(rows, plan)
     if learning:
-        result["learning"] = [dataclasses.asdict(line) for line in learning]
-        drawn = [(name, draw(rows, plan), title, caption) for name, draw, title, caption in LIVE_PICTURES] + drawn
-    drawn.append(("maps", figures.maps(plan), "One round on the map", "The first twin; links are coloured by channel."))
+        result["learning"] = [table_line(line) for line in learning]
+    bars = [BREAKDOWN] if table[0].parts else []
+    drawn = draw_pictures(rows, plan, [*(LIVE_PICTURES if learning else ()), *bars, *PICTURES])
+    places = figures.maps(plan)
+    if places is not None:
+        shown = plan.kind.quantities[plan.kind.objective]
+        caption = f"The first twin with its {shown}; a link's colour is its channel or cut."
+        drawn.append(("maps", places, "One round on the map", caption))
     write_atomically(folder / "results.json", json.dumps(result, indent=1) + "\n")
     pictures = []
     for name, figure, title, caption in drawn:

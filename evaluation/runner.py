@@ -5,7 +5,6 @@ import itertools
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import joblib
 import numpy as np
@@ -15,10 +14,11 @@ from ..baselines import find_solver
 from ..envs.learning import LiveLearning
 from ..envs.randomness import generator
 from ..envs.simulator import Outcome, Simulator
-from ..envs.trees import take
+from ..envs.trees import add_axis, take
 from ..federated.plan import Plan as LearningPlan
 from .plan import CENTRALISED, Item, Plan
-from .store import SERIES, Row, Store
+from .quantities import COMMON, kept
+from .store import Row, Store, fault
 
 CHUNK = 10
 """Items that a process computes before it hands them in; a kill loses no more of each process."""
@@ -30,31 +30,39 @@ def solver_generator(item: Item, cycle: int) -> np.random.Generator:
 
 
 def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
-    """Play one episode with one method."""
+    """Play one episode with one method.
+
+    Raises:
+        ValueError: a malformed decision, or a cost that cannot be compared; see `store.fault`.
+    """
     if item.method == CENTRALISED:
         return run_centralised(plan, simulator, item)
     system = simulator.system
     solve = find_solver(plan.system, item.method)
     learned: dict[str, list[float]] = {}
-    series: dict[str, list[Any]] = {"decision_time": [], "conflicts": [], "served": []}
+    series: dict[str, list[float]] = {}
     simulator.reset(item.seed, {"episode": item.twin})
     for cycle in range(plan.options.rounds):
         state, rng = take(simulator.state, 0), solver_generator(item, cycle)
         began = time.perf_counter()
         decision = solve(system, state, rng)
-        series["decision_time"].append(time.perf_counter() - began)
+        decision_time = time.perf_counter() - began
         system.check_decision(state, decision, complete=True)
-        series["conflicts"].append(int(system.conflicts(decision)))
-        series["served"].append(int(system.taking_part(decision)))
-        outcome = simulator.play(type(decision)(decision.server[None], decision.channel[None]))
-        for name, value in system.report(outcome.cost)[0].items():
-            series.setdefault(name, []).append(float(value[0]))
+        conflicts, served = int(system.conflicts(decision)), int(system.taking_part(decision))
+        outcome = simulator.play(add_axis(decision))
+        found = {name: float(value[0]) for name, value in kept(system, outcome.cost).items()}
+        counts = {"decision_time": decision_time, "conflicts": conflicts, "served": served}
+        for name, number in {**found, **counts}.items():
+            series.setdefault(name, []).append(number)
         for name, value in learned_in(outcome).items():
             learned.setdefault(name, []).append(value)
         if outcome.terminated[0]:
             break
+    wrong = fault(series, plan.kind)
+    if wrong:
+        raise ValueError(f"{item.method} on seed {item.seed}, twin {item.twin}: {wrong}")
     ended = len(series["served"]) < plan.options.rounds
-    return Row(item.method, item.seed, item.twin, **series, ended=ended, learned=learned)
+    return Row(item.method, item.seed, item.twin, series, ended, learned)
 
 
 def learned_in(outcome: Outcome) -> dict[str, float]:
@@ -66,21 +74,27 @@ def learned_in(outcome: Outcome) -> dict[str, float]:
 
 
 def run_centralised(plan: Plan, simulator: Simulator, item: Item) -> Row:
-    """Learn from all samples in one place, as many a round as all clients together take; it costs nothing here."""
+    """Learn from all samples in one place, as many a round as all clients together take; it costs nothing here.
+
+    How many that is the plan of the first method's first decision says; where it does not, each round takes them all.
+    """
     task, system = plan.build_task(), simulator.system
     assert task is not None
     assert simulator.learning is not None
     procedure = task.centralised(len(system.agents), simulator.learning.seed_of(item.seed, item.twin))
     simulator.reset(item.seed, {"episode": item.twin})
-    everyone = take(system.decide(simulator.state, np.zeros((1, len(system.agents)), np.int64)), 0)
-    whole = np.array([system.plan(everyone).samples.sum()])
+    state, rng = take(simulator.state, 0), solver_generator(Item(plan.methods[0], item.seed, item.twin), 0)
+    decision = find_solver(plan.system, plan.methods[0])(system, state, rng)
+    samples = system.plan(state, decision).samples
+    everything = LearningPlan(np.zeros(1, np.int64), samples=None if samples is None else samples.sum(keepdims=True))
     learned: dict[str, list[float]] = {"loss": [], "accuracy": [], "bytes": []}
     for _ in range(plan.options.rounds):
-        progress = procedure.round(LearningPlan(np.zeros(1, np.int64), samples=whole))
+        progress = procedure.round(everything)
         for name, value in (("loss", progress.loss), ("accuracy", progress.accuracy), ("bytes", 0.0)):
             learned[name].append(value)
-    nothing: dict[str, Any] = {name: [0] * plan.options.rounds for name in SERIES}
-    return Row(item.method, item.seed, item.twin, **nothing, ended=False, learned=learned)
+    names = (*kept(system, system.cost(state, decision)), *COMMON)
+    nothing: dict[str, list[float]] = {name: [0] * plan.options.rounds for name in names}
+    return Row(item.method, item.seed, item.twin, nothing, False, learned)
 
 
 def run_chunk(plan: Plan, items: list[Item]) -> list[Row]:

@@ -8,26 +8,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..envs import SYSTEMS
+from ..envs.system import System
 from ..storage.files import write_atomically
-from .plan import CENTRALISED, Item
-
-SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts", "served")
-"""Per item, one number per round: cost, s, J, s, clients that break C5, clients that take part."""
+from .plan import Item
+from .quantities import COMMON
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one method did in one episode; every series has one number per round played."""
+    """What one method did in one episode."""
 
     method: str
     seed: int
     twin: int
-    system_cost: list[float]
-    round_time: list[float]
-    energy: list[float]
-    decision_time: list[float]
-    conflicts: list[int]
-    served: list[int]
+    series: dict[str, list[float]]
+    """By name one number per round played: what the system reports, and those of `quantities.COMMON`."""
     ended: bool
     """Whether the episode was over before its last round, because a budget was spent."""
     learned: dict[str, list[float]] = dataclasses.field(default_factory=dict)
@@ -38,26 +34,58 @@ class Row:
         """The piece of work that the row answers."""
         return Item(self.method, self.seed, self.twin)
 
+    @property
+    def line(self) -> str:
+        """The row as JSON in which every series is an entry of its own."""
+        values = dataclasses.asdict(self)
+        first = {name: values[name] for name in ("method", "seed", "twin")}
+        return json.dumps({**first, **values["series"], "ended": self.ended, "learned": self.learned})
 
-def parse_row(line: str, rounds: int) -> Row | None:
-    """Return the row of a line, or None where it is damaged: truncated, incomplete, not finite or not positive."""
+
+def fault(series: Mapping[str, Any], kind: type[System]) -> str:
+    """Return what is wrong with numbers that are to be compared by ratios; empty where nothing is.
+
+    They must be finite and not negative. A cost is 0 only where nobody takes part.
+    """
+    for name, values in series.items():
+        for value in values:
+            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                return f"{name} is {value}, must be finite and at least 0"
+    if kind.maximised:
+        return ""
+    for value, served in zip(series[kind.objective], series["served"], strict=True):
+        if value == 0 and served > 0:
+            return f"{kind.objective} is 0 in a round in which {served:g} take part, must be above 0"
+    return ""
+
+
+def parse_row(line: str, rounds: int, kind: type[System]) -> Row | None:
+    """Return the row of a line, or None where it is damaged: truncated, incomplete, or with impossible numbers.
+
+    Args:
+        line: as `Row.line` writes it.
+        rounds: of an episode.
+        kind: the system.
+    """
     try:
-        row = Row(**json.loads(line))
-    except (ValueError, TypeError):
+        values = json.loads(line)
+        own = {name: values.pop(name) for name in ("method", "seed", "twin", "ended")}
+        row = Row(**own, learned=values.pop("learned", {}), series=values)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    if not isinstance(row.learned, dict):
+    if not isinstance(row.learned, dict) or not {*kind.quantities, *COMMON} <= set(row.series):
         return None
-    series = [*(getattr(row, name) for name in SERIES), *row.learned.values()]
+    series = [*row.series.values(), *row.learned.values()]
     if not all(isinstance(values, list) and values and len(values) == len(series[0]) for values in series):
         return None
-    if not all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for values in series for x in values):
+    if fault(row.series, kind) or not all(
+        isinstance(x, int | float) and math.isfinite(x) and x >= 0 for values in row.learned.values() for x in values
+    ):
         return None
     names = isinstance(row.method, str) and isinstance(row.seed, int) and isinstance(row.twin, int)
-    whole = len(row.system_cost) == rounds or (row.ended is True and len(row.system_cost) < rounds)
-    free = row.method == CENTRALISED
-    if not names or not whole or (min(row.system_cost) == 0 and not free):
-        return None
-    return row
+    played = len(series[0])
+    whole = played == rounds or (row.ended is True and played < rounds)
+    return row if names and whole else None
 
 
 class Store:
@@ -81,7 +109,7 @@ class Store:
             lines = []
         ended = bool(lines) and lines[-1] == ""
         for line in lines[1:-1] if ended else lines[1:]:
-            row = parse_row(line, identity["rounds"])
+            row = parse_row(line, identity["rounds"], SYSTEMS[identity["system"]])
             if row is None:
                 self.dropped += 1
             else:
@@ -103,8 +131,7 @@ class Store:
                 )
 
     def _rewrite(self) -> None:
-        lines = [self._header, *(json.dumps(dataclasses.asdict(row)) for row in self.rows.values())]
-        write_atomically(self.path, "\n".join(lines) + "\n")
+        write_atomically(self.path, "\n".join([self._header, *(row.line for row in self.rows.values())]) + "\n")
 
     def missing(self, items: Iterable[Item]) -> list[Item]:
         """Return the items that have no row yet."""
@@ -114,7 +141,7 @@ class Store:
         """Append rows and force them to disk."""
         rows = list(rows)
         with self.path.open("a", encoding="utf-8") as handle:
-            handle.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows)
+            handle.writelines(row.line + "\n" for row in rows)
             handle.flush()
             os.fsync(handle.fileno())
         self.rows.update({row.item: row for row in rows})

@@ -1,9 +1,12 @@
 """The evaluation: paired, resumable at any moment, honest about bad input, and readable in the end."""
 
 import csv
+import dataclasses
+import importlib.util
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,18 +18,31 @@ import numpy as np
 import pytest
 from fedtwin import evaluate
 from fedtwin.agents import D3QN, D3QNSettings
-from fedtwin.baselines import SOLVERS, find_solver
-from fedtwin.envs import make_system, vector_env
+from fedtwin.baselines import DEFAULTS, SOLVERS, find_solver
+from fedtwin.envs import SYSTEMS, make_system, vector_env
+from fedtwin.envs.association import AssociationSystem
+from fedtwin.envs.quantization import QuantizationSystem
 from fedtwin.envs.randomness import generator
 from fedtwin.envs.simulator import Simulator
+from fedtwin.envs.split_point import SplitPointSystem
 from fedtwin.envs.trees import take
 from fedtwin.evaluate import main
-from fedtwin.evaluation.plan import Item, Plan, experiment_names, make_plan, read_experiment
-from fedtwin.evaluation.runner import run, solver_generator
-from fedtwin.evaluation.statistics import bootstrap_interval, summarise
-from fedtwin.evaluation.store import SERIES, Row, Store, parse_row
+from fedtwin.evaluation.figures import bar_panels
+from fedtwin.evaluation.held_out import HeldOut, default_reference
+from fedtwin.evaluation.plan import CENTRALISED, Item, Plan, experiment_names, make_plan, read_experiment
+from fedtwin.evaluation.quantities import STACKS
+from fedtwin.evaluation.report import write_report
+from fedtwin.evaluation.runner import run, run_chunk, solver_generator
+from fedtwin.evaluation.statistics import bootstrap_interval, compare, geometric_mean, summarise
+from fedtwin.evaluation.store import Row, Store, fault, parse_row
+from fedtwin.evaluation.sweep import swept_label
+from fedtwin.federated.plan import Progress
+from fedtwin.federated.tasks import Task
 from fedtwin.storage.files import write_atomically
 from PIL import Image
+
+SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts", "served")
+"""What an evaluation of the association keeps, in the order of its files."""
 
 SMALL = {"methods": ("swap_matching", "greedy"), "twins": 3, "rounds": 2, "jobs": 1, "num_clients": 4}
 
@@ -44,7 +60,8 @@ def computed(folder: Path, **changes: Any) -> tuple[Plan, Store]:
 
 def numbers(store: Store) -> dict[Item, Any]:
     """What must not depend on how the run went: everything but the measured times."""
-    return {item: (row.system_cost, row.round_time, row.energy, row.conflicts) for item, row in store.rows.items()}
+    times = ("decision_time",)
+    return {item: {k: v for k, v in row.series.items() if k not in times} for item, row in store.rows.items()}
 
 
 def test_rows_are_the_systems_cost_on_the_seeds_draws(tmp_path: Path) -> None:
@@ -55,10 +72,10 @@ def test_rows_are_the_systems_cost_on_the_seeds_draws(tmp_path: Path) -> None:
         for cycle in range(2):
             decision = SOLVERS["association"][item.method](system, state, solver_generator(item, cycle))
             cost = system.cost(state, decision)
-            row = store.rows[item]
-            assert row.system_cost[cycle] == pytest.approx(float(cost.system_cost), rel=1e-12)
-            assert row.round_time[cycle] == pytest.approx(float(cost.round_time), rel=1e-12)
-            assert row.energy[cycle] == pytest.approx(float(cost.energy), rel=1e-12)
+            series = store.rows[item].series
+            assert series["system_cost"][cycle] == pytest.approx(float(cost.system_cost), rel=1e-12)
+            assert series["round_time"][cycle] == pytest.approx(float(cost.round_time), rel=1e-12)
+            assert series["energy"][cycle] == pytest.approx(float(cost.energy), rel=1e-12)
             state = system.advance(state, decision, system.draw(generator(item.seed, item.twin, cycle + 1)))
 
 
@@ -120,15 +137,15 @@ def test_results_of_other_parameters_are_not_mixed(tmp_path: Path) -> None:
     ["", "{", "[]", "3", '{"method": "greedy"}', '{"method": "a", "seed": 0, "twin": 0, "system_cost": 1}'],
 )
 def test_parse_row_refuses_what_is_no_row(line: str) -> None:
-    assert parse_row(line, 2) is None
+    assert parse_row(line, 2, AssociationSystem) is None
 
 
 def test_parse_row_refuses_impossible_rows() -> None:
     good = {"method": "greedy", "seed": 0, "twin": 1, "ended": False, **{name: [1.0, 2.0] for name in SERIES}}
-    assert parse_row(json.dumps(good), 2) is not None
+    assert parse_row(json.dumps(good), 2, AssociationSystem) is not None
     short = {**good, **{name: [1.0] for name in SERIES}}
-    assert parse_row(json.dumps(short), 2) is None
-    assert parse_row(json.dumps({**short, "ended": True}), 2) is not None
+    assert parse_row(json.dumps(short), 2, AssociationSystem) is None
+    assert parse_row(json.dumps({**short, "ended": True}), 2, AssociationSystem) is not None
     for damage in (
         {"twin": [1]},
         {"method": 3},
@@ -136,7 +153,7 @@ def test_parse_row_refuses_impossible_rows() -> None:
         {"system_cost": [0.0, 1.0]},
         {"energy": [1.0]},
     ):
-        assert parse_row(json.dumps({**good, **damage}), 2) is None
+        assert parse_row(json.dumps({**good, **damage}), 2, AssociationSystem) is None
 
 
 def test_a_damaged_header_is_counted_with_all_its_rows(tmp_path: Path) -> None:
@@ -209,7 +226,9 @@ def synthetic(plan: Plan, ratio: dict[str, list[float]]) -> dict[Item, Row]:
     for method, values in ratio.items():
         for twin, value in enumerate(values):
             cost = [100.0 * (twin + 1) * value]
-            rows[Item(method, 0, twin)] = Row(method, 0, twin, cost, cost, cost, [0.001], [1], [4], False)
+            series = {"system_cost": cost, "round_time": cost, "energy": cost}
+            counts: dict[str, list[float]] = {"decision_time": [0.001], "conflicts": [1], "served": [4]}
+            rows[Item(method, 0, twin)] = Row(method, 0, twin, {**series, **counts}, False)
     return rows
 
 
@@ -402,7 +421,7 @@ def test_a_sweep_compares_at_every_value(tmp_path: Path, capsys: pytest.CaptureF
     }
     assert rows["0"] != rows["6"]
     greedy, reference = (
-        np.mean([np.log(row.system_cost[0]) for row in stored_rows(tmp_path / folder, method)])
+        np.mean([np.log(row.series["system_cost"][0]) for row in stored_rows(tmp_path / folder, method)])
         for folder, method in (("twin_error_db=6", "greedy"), ("twin_error_db=0", "swap_matching"))
     )
     assert lines["greedy", 6.0] == pytest.approx(math.exp(greedy - reference))
@@ -415,7 +434,7 @@ def test_a_sweep_compares_at_every_value(tmp_path: Path, capsys: pytest.CaptureF
 
 def stored_rows(folder: Path, method: str) -> list[Row]:
     lines = (folder / "rows.jsonl").read_text().splitlines()[1:]
-    rows = [parse_row(line, 1) for line in lines]
+    rows = [parse_row(line, 1, AssociationSystem) for line in lines]
     return [row for row in rows if row is not None and row.method == method]
 
 
@@ -431,3 +450,328 @@ def test_bad_sweeps_are_named(extra: list[str], message: str, capsys: pytest.Cap
     with pytest.raises(SystemExit):
         main([*SWEEP, *extra])
     assert message in capsys.readouterr().err
+
+
+# Systems other than the association.
+
+TOY_PAGE = Path(__file__).parent.parent / "docs" / "adding_a_system.md"
+
+
+def each_in_turn(system: Any, state: Any, rng: Any = None) -> Any:
+    """A method of the toy system: sensor n sends in slot n."""
+    return system.decide(state, np.arange(len(system.agents)) % system.num_actions)
+
+
+def all_at_once(system: Any, state: Any, rng: Any = None) -> Any:
+    """A method of the toy system: everybody sends in the first slot."""
+    return system.decide(state, np.zeros(len(system.agents), np.int64))
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The documentation's system with two methods, listed where systems and methods are looked up."""
+    (code,) = re.findall(r"```python\n(.*?)```", TOY_PAGE.read_text(), re.DOTALL)
+    (tmp_path / "slots.py").write_text(code)
+    spec = importlib.util.spec_from_file_location("toy_slots", tmp_path / "slots.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "toy_slots", module)
+    spec.loader.exec_module(module)
+    named = {"objective": "total_time", "quantities": {"total_time": "total time in s"}}
+    monkeypatch.setitem(SYSTEMS, "slots", type("Slots", (module.SlotsSystem,), named))
+    monkeypatch.setitem(SOLVERS, "slots", {"all_at_once": all_at_once, "each_in_turn": each_in_turn})
+    monkeypatch.setitem(DEFAULTS, "slots", ("all_at_once", "each_in_turn"))
+    return SYSTEMS["slots"]
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_system_of_ones_own_is_evaluated(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    main(["slots", "--twins", "5", "--rounds", "2", "--jobs", "1", "--num-slots", "6", "--output", str(folder)])
+    result = json.loads((folder / "results.json").read_text())
+    first, second = result["table"]
+    assert result["reference"] == "all_at_once"
+    assert second["ratio"] == pytest.approx(1 / 4)
+    assert second["total_time"] == pytest.approx(first["total_time"] / 4)
+    assert first["served"] == 4.0
+    assert {path.name for path in folder.glob("*.png")} == {
+        "single_rounds.png", "round_by_round.png", "distributions.png",
+    }  # fmt: skip
+    page = (folder / "report.html").read_text()
+    assert "total time in s" in page
+    assert "Figure 6" not in page
+    assert (folder / "results.csv").read_text().startswith("method,seed,twin,round,total_time,decision_time,")
+    plan = make_plan("slots", None, {"twins": 5, "rounds": 2, "num_slots": 6})
+    assert not Store(folder, plan.identity()).missing(plan.items())
+
+
+def test_a_quantity_that_is_not_reported_is_named(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan("slots", None, {"twins": 1, "jobs": 1})
+    monkeypatch.setattr(toy, "quantities", {"total_time": "time", "energy": "energy in J"})
+    with pytest.raises(ValueError, match=r"slots names 'energy' .* but it reports total_time"):
+        run(plan, Store(tmp_path / "a", plan.identity()))
+    monkeypatch.setattr(toy, "quantities", {"energy": "energy in J"})
+    with pytest.raises(ValueError, match="slots names 'total_time' as its objective"):
+        run(plan, Store(tmp_path / "b", plan.identity()))
+
+
+@pytest.mark.usefixtures("toy")
+def test_costs_of_nothing_are_refused_when_they_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SYSTEMS["slots"], "report", lambda self, cost: ({"total_time": 0.0 * cost.total_time}, {}))
+    plan = make_plan("slots", None, {"twins": 1, "jobs": 1})
+    with pytest.raises(ValueError, match=r"all_at_once on seed 0, twin 0: total_time is 0.* in which 4 take part"):
+        run(plan, Store(tmp_path, plan.identity()))
+
+
+def test_what_is_wrong_with_numbers_is_said() -> None:
+    good: dict[str, list[float]] = {"efficiency": [1.0, 0.0], "served": [3, 0]}
+    assert fault(good, QuantizationSystem) == ""
+    assert fault({**good, "served": [3, 3]}, QuantizationSystem) == ""
+    assert fault({"round_time": [1.0, 0.0], "served": [3, 0]}, SplitPointSystem) == ""
+    assert "round_time is 0 in a round in which 2 take part" in fault(
+        {"round_time": [1.0, 0.0], "served": [3, 2]}, SplitPointSystem
+    )
+    for value in (-1.0, math.nan, math.inf, "1"):
+        assert f"energy is {value}, must be finite" in fault({**good, "energy": [value]}, QuantizationSystem)
+
+
+def test_lines_of_the_association_are_what_they_were() -> None:
+    line = (
+        '{"method": "greedy", "seed": 0, "twin": 3, "system_cost": [2.5, 3.0], "round_time": [1.0, 1.5], '
+        '"energy": [1.5, 1.5], "decision_time": [0.001, 0.002], "conflicts": [0, 1], "served": [4, 4], '
+        '"ended": false, "learned": {}}'
+    )
+    row = parse_row(line, 2, AssociationSystem)
+    assert row is not None
+    assert row.line == line
+    assert parse_row(line.replace("conflicts", "conflict"), 2, AssociationSystem) is None
+
+
+def test_more_is_better_where_it_is_maximised() -> None:
+    own, reference = [np.array([1.0, 4.0]), np.array([0.5, 8.0])], [np.array([2.0, 4.0]), np.array([8.0, 8.0])]
+    gain, cost = compare(own, reference, True), compare(own, reference, False)
+    assert gain.ratio == cost.ratio == pytest.approx((1 / 2 / 16) ** 0.25)
+    assert gain.mean_ratio == pytest.approx(13.5 / 22.0)
+    assert (gain.above_2, gain.above_10) == (0.25, 0.25)
+    assert (cost.above_2, cost.above_10) == (0.0, 0.0)
+    assert gain.left_out == 0
+
+
+def test_rounds_of_nothing_are_counted_and_enter_means_and_tails() -> None:
+    own = [np.array([0.0, 2.0]), np.array([0.0, 0.0]), np.array([4.0, 1.0])]
+    reference = [np.array([4.0, 4.0]), np.array([1.0, 0.0]), np.array([2.0, 0.0])]
+    found = compare(own, reference, True)
+    assert found.left_out == 4
+    assert found.ratio == pytest.approx(1.0)
+    assert found.mean_ratio == pytest.approx(7.0 / 11.0)
+    assert found.above_2 == pytest.approx(2 / 6)
+    assert found.above_10 == pytest.approx(2 / 6)
+    nothing = compare([np.zeros(2)], [np.zeros(2)], True)
+    assert nothing.left_out == 2
+    assert all(math.isnan(value) for value in (nothing.ratio, nothing.ratio_low, nothing.mean_ratio))
+    assert nothing.above_2 == 0.0
+    assert geometric_mean(np.array([0.0, 4.0, 9.0])) == pytest.approx(6.0)
+    assert geometric_mean(np.zeros(2)) == 0.0
+
+
+QUANTIZATION = "quantization --num-clients 5 --num-channels 3 --twins 4 --rounds 2 --jobs 1".split()
+
+
+def test_a_maximised_system_with_rounds_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = ["full_precision", "exact", "random"]
+    main([*QUANTIZATION, "--methods", *methods, "--output", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "ratio to exact on the same draws (higher is better)" in printed
+    assert "left out" in printed
+    result = json.loads((tmp_path / "results.json").read_text())
+    table = {line["method"]: line for line in result["table"]}
+    assert result["maximised"] is True
+    assert table["full_precision"]["ratio"] is None
+    assert (table["full_precision"]["left_out"], table["full_precision"]["mean_ratio"]) == (8, 0.0)
+    assert table["full_precision"]["above_2"] == 1.0
+    assert table["exact"]["ratio"] == 1.0
+    assert 0.0 < table["random"]["ratio"] < 1.0
+    assert table["random"]["mean_bits"] >= 2.0
+    page = (tmp_path / "report.html").read_text()
+    for text in ("higher is better", "below 1/2", "ratio of means", "computation in J", "Where time and energy go"):
+        assert text in page
+    for name in ("breakdown", "single_rounds", "round_by_round", "distributions", "maps"):
+        assert np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")).std() > 5
+    again = make_plan("quantization", None, {"rounds": 2, "twins": 4, "num_clients": 5, "num_channels": 3})
+    assert len(Store(tmp_path, again.identity()).rows) == 3 * 4
+
+
+@pytest.mark.parametrize("system", ["split_point", "quantization"])
+def test_parts_add_up_to_time_and_energy(system: str, tmp_path: Path) -> None:
+    plan = make_plan(system, None, {"twins": 5, "rounds": 2, "jobs": 1, "methods": ["exact", "random"]})
+    store = Store(tmp_path, plan.identity())
+    run(plan, store)
+    for row in store.rows.values():
+        times = np.add(row.series["compute_time"], row.series["communication_time"])
+        energies = np.add(row.series["compute_energy"], row.series["communication_energy"])
+        np.testing.assert_allclose(times, row.series["round_time"])
+        np.testing.assert_allclose(energies, row.series["energy"])
+    assert set(bar_panels(store.rows, plan)) >= set(STACKS)
+
+
+def test_methods_are_compared_with_the_optimum_where_it_is_known() -> None:
+    methods = ["random", "exact"]
+    assert make_plan("quantization", None, {"methods": methods}).reference == "exact"
+    assert make_plan("quantization", None, {"methods": methods, "reference": "random"}).reference == "random"
+    assert make_plan("quantization", None, {"methods": ["random", "greedy"]}).reference == "random"
+    assert [default_reference(name) for name in ("association", "split_point")] == ["swap_matching", "exact"]
+
+
+def test_another_reference_needs_no_new_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*QUANTIZATION, "--methods", "exact", "greedy", "--output", str(tmp_path)]
+    main(command)
+    exact, greedy = (line["ratio"] for line in json.loads((tmp_path / "results.json").read_text())["table"])
+    main([*command, "--reference", "greedy"])
+    assert "8 of 8 items are there already" in capsys.readouterr().out
+    again, same = (line["ratio"] for line in json.loads((tmp_path / "results.json").read_text())["table"])
+    assert (exact, same) == (1.0, 1.0)
+    assert again == pytest.approx(1 / greedy)
+
+
+def test_a_sweep_draws_the_quantities_that_are_named(tmp_path: Path) -> None:
+    names = ["efficiency", "mean_bits", "served"]
+    swept = ["--sweep", "deadline", "--sweep-values", "2", "8", "--sweep-quantities", *names]
+    main([*QUANTIZATION, "--methods", "exact", "full_precision", *swept, "--output", str(tmp_path)])
+    with (tmp_path / "sweep_quantities.csv").open() as handle:
+        lines = list(csv.DictReader(handle))
+    assert len(lines) == 2 * 2 * 3
+    found = {(line["quantity"], line["method"], float(line["value"])): line for line in lines}
+    assert float(found["served", "full_precision", 2.0]["mean"]) == 0.0
+    assert float(found["mean_bits", "full_precision", 8.0]["mean"]) == 32.0
+    plan = make_plan(
+        "quantization", None, {"twins": 4, "rounds": 2, "num_clients": 5, "num_channels": 3, "deadline": 8.0}
+    )
+    rows = Store(tmp_path / "deadline=8", plan.identity()).rows
+    means = [np.mean(rows[Item("exact", 0, twin)].series["efficiency"]) for twin in range(4)]
+    line = found["efficiency", "exact", 8.0]
+    assert float(line["mean"]) == pytest.approx(np.mean(means))
+    assert min(means) <= float(line["low"]) <= np.mean(means) <= float(line["high"]) <= max(means)
+    assert (tmp_path / "sweep.csv").is_file()
+    assert np.asarray(Image.open(tmp_path / "sweep.png").convert("L")).std() > 5
+
+
+def test_several_parameters_are_swept_together(tmp_path: Path) -> None:
+    values = {"sweep": "energy_budget_low+energy_budget_high", "sweep_values": [2.0, 8.0], "methods": ["exact"]}
+    plan = make_plan("split_point", None, values)
+    assert plan.swept_params(8.0) == {"energy_budget_low": 8.0, "energy_budget_high": 8.0}
+    assert swept_label(plan) == "energy_budget_low = energy_budget_high in J"
+    integers = make_plan("split_point", None, {**values, "sweep": "num_vehicles"})
+    assert integers.swept_params(8.0) == {"num_vehicles": 8}
+    assert swept_label(integers) == "num_vehicles"
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--sweep-quantities", "energy"], "sweep_quantities belong to a sweep"),
+        (["--sweep", "bandwidth", "--sweep-values", "4e6", "--sweep-quantities", "energi"], "did you mean 'energy'"),
+        (
+            ["--sweep", "bandwidth", "--sweep-values", "4e6", "--sweep-quantities", "mean_bits"],
+            "association does not report mean_bits, it reports system_cost, round_time, energy, decision_time",
+        ),
+    ],
+)
+def test_unknown_quantities_of_a_sweep_are_named(
+    extra: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*SWEEP, *extra, "--output", str(tmp_path)])
+    assert message in capsys.readouterr().err
+
+
+# Held-out scores and learning of any system.
+
+
+class Rule:
+    """A learner of whole rounds that is a known method, and an agent of random actions."""
+
+    def __init__(self, method: Any, size: int = 0) -> None:
+        self.method, self.size, self.rng = method, size, np.random.default_rng(0)
+
+    def solver(self) -> Any:
+        return self.method
+
+    def act(self, observation: Any, mask: Any) -> np.ndarray:
+        return self.rng.uniform(-1.0, 1.0, (*observation.shape[:2], self.size)).astype(np.float32)
+
+
+def test_held_out_scores_of_a_maximised_system_fall_as_it_grows() -> None:
+    system = make_system("quantization", num_clients=5, num_channels=3)
+    held_out, methods = HeldOut(system, 20, rounds=2), SOLVERS["quantization"]
+    assert held_out.reference == "exact"
+    same = held_out.learned(Rule(methods["exact"]))
+    assert same == {"ratio": 1.0, "ratio_median": 1.0, "above_2": 0.0, "above_10": 0.0, "efficiency": 1.0}
+    worse = held_out.learned(Rule(methods["lowest_bits"]))
+    assert worse["ratio"] > 1.0
+    assert worse["efficiency"] == pytest.approx(1 / worse["ratio"])
+    nothing = held_out.learned(Rule(methods["full_precision"]))
+    assert nothing["ratio"] == nothing["ratio_median"] == math.inf
+    assert (nothing["above_10"], nothing["efficiency"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["split_point", "quantization"])
+def test_held_out_scores_count_violations_of_numeric_actions(name: str) -> None:
+    system = make_system(name)
+    score = HeldOut(system, 10)(Rule(None, system.action_size))
+    assert score["ratio"] > 1.0
+    assert 0.0 < score["violations"] <= 1.0
+
+
+def test_learning_in_one_place_takes_what_all_clients_together_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the plan names samples their sum, else everything."""
+    plans: list[Any] = []
+
+    class Spy:
+        def round(self, plan: Any) -> Any:
+            plans.append(plan)
+            return Progress(1, 0.5, 0.25, *(np.zeros(1) for _ in range(4)))
+
+    options = {"learning": "live", "twins": 1, "rounds": 2, "task_options": '{"model": "cnn"}', "num_vehicles": 3}
+    plan = make_plan("split_point", None, {**options, "methods": ["exact"]})
+    monkeypatch.setattr(Task, "centralised", lambda self, clients, seed: Spy())
+    (row,) = run_chunk(plan, [Item(CENTRALISED, 0, 0)])
+    assert row.learned == {"loss": [0.5, 0.5], "accuracy": [0.25, 0.25], "bytes": [0.0, 0.0]}
+    assert set(row.series) >= {"round_time", "energy", "compute_time", "served"}
+    system = plan.build_system()
+    state = system.start(system.draw(generator(0, 0, 0)))
+    wanted = system.plan(state, SOLVERS["split_point"]["exact"](system, state)).samples.sum()
+    assert [each.samples.tolist() for each in plans] == [[wanted], [wanted]]
+    whole = SplitPointSystem.plan
+    monkeypatch.setattr(
+        SplitPointSystem, "plan", lambda self, s, d: dataclasses.replace(whole(self, s, d), samples=None)
+    )
+    run_chunk(plan, [Item(CENTRALISED, 0, 0)])
+    assert plans[-1].samples is None
+
+
+@pytest.mark.parametrize(
+    ("system", "params", "options"),
+    [
+        ("split_point", {"num_vehicles": 3}, {"model": "cnn", "partition": "dirichlet"}),
+        ("quantization", {"num_clients": 3, "num_channels": 2}, {"partition": "dirichlet"}),
+    ],
+)
+def test_live_learning_of_other_systems_is_reported(
+    system: str, params: dict[str, Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    values = {"learning": "live", "twins": 2, "rounds": 2, "jobs": 1, "methods": ["exact", "random"], **params}
+    plan = make_plan(system, None, {**values, "task_options": json.dumps(options), "output": str(tmp_path)})
+    store = Store(tmp_path, plan.identity())
+    run(plan, store)
+    write_report(tmp_path, store.rows, plan, "command")
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert [line["method"] for line in result["learning"]] == ["exact", "random", CENTRALISED]
+    first = result["learning"][0]
+    energy = np.mean([sum(store.rows[Item("exact", 0, twin)].series["energy"]) for twin in (0, 1)])
+    assert first["energy"] == pytest.approx(energy)
+    assert first["megabytes"] > 0.0
+    for name in ("learning", "accuracy_cost", "breakdown"):
+        assert np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")).std() > 5

@@ -13,34 +13,53 @@ import torch
 import tyro
 from fedtwin.agents.curves import draw_curves
 from fedtwin.agents.d3qn import D3QN, D3QNSettings
+from fedtwin.agents.ddpg import DDPG, DDPGSettings
 from fedtwin.agents.greedy import GreedySettings, LearnedGreedy
+from fedtwin.agents.hybrid import HybridView
 from fedtwin.agents.training import BEST, CHECKPOINT, MODEL, STEP, Schedule, Score, train
+from fedtwin.baselines.learned import decide_exactly, hybrid
 from fedtwin.envs import SYSTEMS, environment_id, make_system, vector_env
 from fedtwin.envs.association import AssociationSystem
 from fedtwin.envs.checks import unknown_name
 from fedtwin.envs.settings import Settings, argument, parameter
 from fedtwin.envs.system import System
+from fedtwin.envs.vector import VectorView
 from fedtwin.evaluation.held_out import HeldOut
 from fedtwin.evaluation.plan import experiment_names, read_experiment
 from fedtwin.storage.checkpoint import require_same
 from fedtwin.storage.files import write_atomically
 from fedtwin.storage.log import Facts, Log
+from gymnasium.vector import AutoresetMode
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
-    "sequential": {"decisions": "sequential", "positions": "round", "dtype": "float32"},
-    "paper": {"observation": "paper", "reward_rule": "paper", "max_cycles": 1, "dtype": "float32"},
-    "independent": {"observation": "paper", "dtype": "float32"},
+ENVIRONMENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("association", "sequential"): {"decisions": "sequential", "positions": "round", "dtype": "float32"},
+    ("association", "paper"): {"observation": "paper", "reward_rule": "paper", "max_cycles": 1, "dtype": "float32"},
+    ("association", "independent"): {"observation": "paper", "dtype": "float32"},
+    ("split_point", "hybrid"): {"max_cycles": 10},
+    ("quantization", "hybrid"): {"max_cycles": 10, "reward_rule": "own", "positions": "round"},
+    ("split_point", "ddpg"): {
+        "max_cycles": 1,
+        "reward_rule": "own",
+        "violation_weight": 3.0,
+        "violation_margin": 0.03,
+        "dtype": "float32",
+    },
+    ("quantization", "ddpg"): {"max_cycles": 1, "reward_rule": "own", "violation_weight": 0.0, "dtype": "float32"},
 }
-"""Parameters of the system that go with a preset of the agent."""
+"""Parameters of the system that go with a preset of the agent; DDPG's go with any."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(Settings):
     """What is trained, and where it is put."""
 
-    agent: str = parameter("d3qn", doc="d3qn; greedy (a learned greedy); sb3:ppo, sb3:dqn, sb3:a2c (Stable-Baselines3)")
+    agent: str = parameter(
+        "d3qn",
+        doc="d3qn; greedy (a learned greedy); ddpg and hybrid (choices by D3QN, exact numbers) where decisions are "
+        "hybrid; sb3:ppo, sb3:dqn, sb3:a2c, sb3:ddpg, sb3:td3, sb3:sac (Stable-Baselines3)",
+    )
     seed: int = parameter(0, at_least=0, doc="seed of weights, exploration and environment")
     num_envs: int = parameter(256, at_least=1, doc="copies that are stepped together")
     device: str = parameter("cpu", doc="torch device; on another than cpu the environment lives there too")
@@ -59,11 +78,24 @@ class Job:
     preset: str
     options: Options
     schedule: Schedule
-    settings: D3QNSettings
+    settings: Any
+    """Of the agent: `D3QNSettings` or `DDPGSettings`."""
     greedy: GreedySettings
 
 
-KINDS: tuple[type[Settings], ...] = (Options, Schedule, D3QNSettings, GreedySettings)
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "d3qn": {name: values for name, values in D3QN.presets.items() if name != "hybrid"},
+    "hybrid": {"hybrid": D3QN.presets["hybrid"]},
+    "ddpg": DDPG.presets,
+}
+"""Presets of each of the package's agents; others take the parameters that go with d3qn's."""
+DEFAULT_PRESET: Mapping[tuple[str, str], str] = {
+    ("split_point", "ddpg"): "split_point",
+    ("quantization", "ddpg"): "quantization",
+    ("split_point", "hybrid"): "hybrid",
+    ("quantization", "hybrid"): "hybrid",
+}
+"""The preset of an agent on a system, where it is not "sequential"."""
 
 
 def parse(arguments: Sequence[str]) -> Job:
@@ -75,19 +107,24 @@ def parse(arguments: Sequence[str]) -> Job:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--figure")
     first.add_argument("--preset")
+    first.add_argument("--agent")
     known, rest = first.parse_known_args(list(arguments))
     figure = read_experiment(known.figure, trains=True) if known.figure else {}
     named = rest.pop(0) if rest and not rest[0].startswith("-") else None
     name = named or figure.pop("system", "association")
     figure.pop("system", None)
-    preset = known.preset or figure.pop("preset", "sequential")
-    figure.pop("preset", None)
     if name not in SYSTEMS:
         raise unknown_name("system", name, SYSTEMS)
-    if preset not in D3QN.presets:
-        raise unknown_name("preset", preset, D3QN.presets)
-    kinds = (*KINDS, SYSTEMS[name].params_type)
-    values = {**D3QN.presets[preset], **ENVIRONMENTS[preset], **figure}
+    agent = known.agent or figure.get("agent", "d3qn" if name == "association" else "ddpg")
+    presets = PRESETS.get(agent, PRESETS["d3qn"])
+    preset = known.preset or figure.pop("preset", DEFAULT_PRESET.get((name, agent), next(iter(presets))))
+    figure.pop("preset", None)
+    if preset not in presets:
+        raise unknown_name("preset", preset, presets)
+    own = DDPGSettings if agent == "ddpg" else D3QNSettings
+    kinds: tuple[type[Settings], ...] = (Options, Schedule, own, GreedySettings, SYSTEMS[name].params_type)
+    environment = ENVIRONMENTS.get((name, "ddpg" if agent == "ddpg" else preset), {})
+    values = {**presets[preset], **environment, **figure, "agent": agent}
     valid = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     for key in values:
         if key not in valid:
@@ -98,7 +135,7 @@ def parse(arguments: Sequence[str]) -> Job:
     help_text = (
         f"Train a scheduler of {name}.\n\n"
         f"Systems: {', '.join(SYSTEMS)}. --preset takes hyperparameters with their environment: "
-        f"{', '.join(D3QN.presets)}. --figure takes a shipped experiment: {', '.join(experiment_names(trains=True))}."
+        f"{', '.join(presets)}. --figure takes a shipped experiment: {', '.join(experiment_names(trains=True))}."
     )
     parsed: Any = tyro.cli(command_line, args=rest, description=help_text, prog=f"fedtwin-train {name}")
     options, schedule, settings, greedy, params = (settings_of(kind, dataclasses.asdict(parsed)) for kind in kinds)
@@ -123,20 +160,33 @@ def train_own(job: Job, command: str, advanced: Any) -> Path:
     options, system = job.options, job.system
     device = None if options.device == "cpu" else options.device
     params = dataclasses.asdict(system.params)
-    env = vector_env(system.name, options.num_envs, device=device, shared_draws=True, **params)
     exact = make_system(system.name, **{**params, "dtype": "float64"})
     held_out = HeldOut(exact, options.held_out, options.held_out_rounds)
+    settings: dict[str, Any] = {"device": device, "shared_draws": True}
+    env: VectorView
     agent: Any
     score: Score = held_out
+    if options.agent == "hybrid":
+        if device is not None:
+            raise ValueError(f"device is {options.device}, must be cpu: the exact allocator computes there")
+        env = HybridView(system, options.num_envs, decide_exactly, **settings)
+    else:
+        mode = AutoresetMode.NEXT_STEP
+        if options.agent == "ddpg" and not job.settings.discount:
+            mode = AutoresetMode.SAME_STEP
+        env = vector_env(system.name, options.num_envs, autoreset_mode=mode, **settings, **params)
     if options.agent == "greedy":
         if not isinstance(exact, AssociationSystem):
             raise ValueError(f"agent greedy belongs to association, not to {system.name}")
         agent = LearnedGreedy(exact, job.greedy, seed=options.seed)
         score = held_out.learned
     else:
-        agent = D3QN.for_env(env, job.settings, seed=options.seed, device=options.device)
+        kind: Any = DDPG if options.agent == "ddpg" else D3QN
+        agent = kind.for_env(env, job.settings, seed=options.seed, device=options.device)
         if options.start:
-            agent.start_from(D3QN.load(options.start, env=env))
+            agent.start_from(kind.load(options.start, env=env))
+        if options.agent == "hybrid":
+            score = solved(held_out)
     names = {"system": system.name, "environment": environment_id(system.name)}
     agent.about = {**names, "params": params, "command": command, "transitions": job.schedule.steps}
     folder = Path(options.output)
@@ -144,6 +194,11 @@ def train_own(job: Job, command: str, advanced: Any) -> Path:
     identity = {**own, **dataclasses.asdict(agent.settings), **params}
     train(agent, env, job.schedule, seed=options.seed, folder=folder, score=score, identity=identity, advanced=advanced)
     return folder / BEST
+
+
+def solved(held_out: HeldOut) -> Score:
+    """Return the score of agents whose choices the exact allocator completes."""
+    return lambda agent: held_out.solved(hybrid(agent))
 
 
 def train_sb3(job: Job, algorithm: str, advanced: Any) -> Path:
@@ -171,7 +226,7 @@ def train_sb3(job: Job, algorithm: str, advanced: Any) -> Path:
     log = Log(folder, model.num_timesteps, step=STEP)
 
     def scored(transitions: int) -> None:
-        facts = {"transitions": transitions, **held_out(sb3.SB3Agent(model))}
+        facts = {"transitions": transitions, **held_out(sb3.SB3Agent(model, system.action_size))}
         log.add(facts)
         advanced(facts)
 
@@ -197,12 +252,12 @@ def run(job: Job, command: str, console: Console) -> Path:
         def advanced(facts: Facts) -> None:
             show(progress, console, task, facts)
 
-        if job.options.agent in ("d3qn", "greedy"):
+        if job.options.agent in ("d3qn", "greedy", "ddpg", "hybrid"):
             weights = train_own(job, command, advanced)
         elif job.options.agent.startswith("sb3:"):
             weights = train_sb3(job, job.options.agent.removeprefix("sb3:"), advanced)
         else:
-            raise ValueError(f"agent is {job.options.agent!r}, must be d3qn, greedy, sb3:ppo, sb3:dqn or sb3:a2c")
+            raise ValueError(f"agent is {job.options.agent!r}, must be d3qn, greedy, ddpg, hybrid or sb3:ALGORITHM")
     console.print(f"curves: {draw_curves(folder).resolve()}", soft_wrap=True)
     return weights
 

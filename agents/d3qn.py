@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from ..envs import randomness
 from ..envs.settings import Settings, parameter
 from ..storage.checkpoint import prefixed, read_checkpoint, select, write_checkpoint
-from .networks import IndependentNetworks, PairNetwork
+from .networks import IndependentNetworks, PairNetwork, SharedNetworks
 from .replay import Batch, Replay
-from .training import Schedule, train
+from .training import Schedule, optimiser_tensors, restore_optimiser, train
 from .weights import find_weights
 
 
@@ -30,8 +30,10 @@ from .weights import find_weights
 class D3QNSettings(Settings):
     """Hyperparameters; the defaults are those of the `sequential` preset."""
 
-    network: Literal["pairs", "independent"] = parameter(
-        "pairs", doc="pairs: one network for every (server, channel) pair and agent; independent: one per agent"
+    network: Literal["pairs", "independent", "shared"] = parameter(
+        "pairs",
+        doc="pairs: one network for every (server, channel) pair and agent; independent: one per agent; shared: one "
+        "for all agents, which decide at once",
     )
     hidden: tuple[int, ...] = parameter((32, 32, 32), at_least=1, doc="neurons of the hidden layers")
     optimiser: Literal["adam", "rmsprop"] = parameter("adam", doc="optimiser")
@@ -66,6 +68,9 @@ class D3QNSettings(Settings):
         doc="decay of the average of weights that decides what is saved; 0: the last ones",
     )
     reward_scale: float = parameter(0.05, above=0, doc="factor that brings rewards to about 1")
+    learn_from: Literal["asked", "decided"] = parameter(
+        "asked", doc="actions as they were asked for, or as the environment says that it decided them"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +132,17 @@ class D3QN:
             "weight_average": 0.99,
             "reward_scale": 20000.0,
         },
+        "hybrid": {
+            "network": "shared",
+            "hidden": (64, 64),
+            "exploration_end": 0.1,
+            "exploration_share": 0.5,
+            "learn_after": 4096,
+            "priority": 0.0,
+            "weight_average": 0.999,
+            "reward_scale": 1.0,
+            "learn_from": "decided",
+        },
         "independent": {
             "network": "independent",
             "hidden": (512, 256, 128),
@@ -173,9 +189,13 @@ class D3QN:
 
     def _build(self, generator: torch.Generator) -> nn.Module:
         shape, settings = self.shape, self.settings
+        size = (shape.agents, shape.observation_size, shape.num_actions)
         if settings.network == "independent":
-            size = (shape.agents, shape.observation_size, shape.num_actions)
             return IndependentNetworks(*size, settings.hidden, generator)
+        if settings.network == "shared":
+            if len(settings.hidden) < 2:
+                raise ValueError(f"hidden is {settings.hidden}, must have two layers or more")
+            return SharedNetworks(*size, settings.hidden, generator)
         per_action, rest = divmod(shape.observation_size, shape.num_actions)
         if shape.agents != 1 or rest or len(shape.grid) != 2 or len(settings.hidden) not in (2, 3):
             raise ValueError(
@@ -315,10 +335,13 @@ class D3QN:
         over = tensor(terminated) | tensor(truncated)
         final = over if self.settings.last_round == "terminates" else tensor(terminated)
         discount = torch.where(final, 0.0, discount)
+        done = action
+        if self.settings.learn_from == "decided" and "decided" in infos:
+            done = tensor(infos["decided"], torch.int64)
         self.memory.add(
             observation=self._observation,
             mask=self._mask,
-            action=action,
+            action=done,
             reward=earned.expand(-1, self.shape.agents),
             discount=discount,
             last=over,
@@ -402,16 +425,11 @@ class D3QN:
         if not hasattr(self.env, "state_dict"):
             raise ValueError(f"{type(self.env).__name__} has no state_dict(): its training can not be resumed")
         env_tensors, env_values = self.env.state_dict()
-        moments = {
-            f"{index}.{name}": value
-            for index, state in self.optimiser.state_dict()["state"].items()
-            for name, value in state.items()
-        }
         tensors = {
             **prefixed(self.online.state_dict(), "online"),
             **prefixed(self.target.state_dict(), "target"),
             **prefixed(self.averaged.state_dict() if self.settings.weight_average else {}, "averaged"),
-            **prefixed(moments, "optimiser"),
+            **prefixed(optimiser_tensors(self.optimiser), "optimiser"),
             **prefixed(self.memory.tensors(), "memory"),
             **prefixed(env_tensors, "env"),
             "generator": self.generator.get_state(),
@@ -426,12 +444,7 @@ class D3QN:
         self.target.load_state_dict(select(tensors, "target"))
         if self.settings.weight_average:
             self.averaged.load_state_dict(select(tensors, "averaged"))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in select(tensors, "optimiser").items():
-            index, _, kind = name.partition(".")
-            moments.setdefault(int(index), {})[kind] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        restore_optimiser(self.optimiser, select(tensors, "optimiser"))
         self.memory.restore(select(tensors, "memory"), values["written"])
         self.generator.set_state(tensors["generator"])
         self._idle = tensors["idle"].to(self.device)

@@ -1,8 +1,9 @@
-"""Dueling networks: one for every agent, stacked, or one for every (server, channel) pair, shared by all agents."""
+"""Networks of many agents: stacked ones of each agent's own, shared ones over pairs or agents; actors and critics."""
 
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,23 @@ class IndependentNetworks(nn.Module):
         for layer in self.hidden:
             x = torch.relu(layer(x))
         return dueling(self.value(x), self.advantage(x)).transpose(0, 1)
+
+
+class SharedNetworks(nn.Module):
+    """One dueling network that all agents share; each sees its own numbers and what all agents' first layer finds."""
+
+    def __init__(
+        self, agents: int, observation_size: int, num_actions: int, hidden: Sequence[int], generator: torch.Generator
+    ) -> None:
+        """Build the layers; `hidden` has two or more sizes."""
+        super().__init__()
+        outputs = num_actions + 1
+        self.network = AgentNetwork(agents, observation_size, outputs, hidden, generator, independent=False)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Map observations `(B, agents, size)` to values `(B, agents, num_actions)`."""
+        outputs = self.network(observation)
+        return dueling(outputs[..., :1], outputs[..., 1:])
 
 
 class PairNetwork(nn.Module):
@@ -120,3 +138,98 @@ class PairNetwork(nn.Module):
         advantage = apply(self.advantage, torch.relu(apply(self.advantage_hidden, mixed)))
         value = apply(self.value, torch.relu(apply(self.value_hidden, mixed.mean(dim=1))))
         return dueling(value, advantage.view(-1, servers * channels)).view(*batch, servers * channels)
+
+
+class AgentLayers(nn.Module):
+    """Linear layers with rectifiers on `(B, agents, inputs)`: of each agent's own, or one for all agents."""
+
+    def __init__(
+        self,
+        agents: int,
+        sizes: Sequence[int],
+        generator: torch.Generator,
+        *,
+        independent: bool,
+        rectified: bool = True,
+    ) -> None:
+        """Build a layer between each two sizes; without `rectified` outputs are linear."""
+        super().__init__()
+        self.independent, self.rectified = independent, rectified
+        self.layers = nn.ModuleList(
+            StackedLinear(agents if independent else 1, before, after, generator)
+            for before, after in itertools.pairwise(sizes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, agents, sizes[0])` to `(B, agents, sizes[-1])`."""
+        for layer in self.layers:
+            assert isinstance(layer, StackedLinear)
+            if self.independent:
+                x = layer(x.transpose(0, 1)).transpose(0, 1)
+            else:
+                flat = torch.addmm(layer.bias[0], x.reshape(-1, x.shape[-1]), layer.weight[0])
+                x = flat.view(*x.shape[:-1], -1)
+            x = torch.relu(x) if self.rectified else x
+        return x
+
+
+class AgentNetwork(nn.Module):
+    """Outputs for every agent from its own numbers and the mean of all agents' first layer.
+
+    It takes agents in any order; where they share weights (`independent` is false), any number of them.
+    """
+
+    def __init__(
+        self,
+        agents: int,
+        inputs: int,
+        outputs: int,
+        hidden: Sequence[int],
+        generator: torch.Generator,
+        *,
+        independent: bool,
+    ) -> None:
+        """Build the layers; `hidden` has two or more sizes."""
+        super().__init__()
+        kind: dict[str, Any] = {"agents": agents, "generator": generator, "independent": independent}
+        self.first = AgentLayers(sizes=(inputs, hidden[0]), **kind)
+        self.rest = AgentLayers(sizes=(2 * hidden[0], *hidden[1:]), **kind)
+        self.last = AgentLayers(sizes=(hidden[-1], outputs), rectified=False, **kind)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, agents, inputs)` to `(B, agents, outputs)`."""
+        own = self.first(x)
+        others = own.mean(dim=1, keepdim=True).expand_as(own)
+        return self.last(self.rest(torch.cat([own, others], dim=-1)))  # type: ignore[no-any-return]
+
+
+class AgentCritic(nn.Module):
+    """A value for every agent and each of its choices, from what the agent sees and does and what all do.
+
+    An agent's first layer reads its own observation and numbers; beside it stands the mean over agents of a layer that
+    reads their choices too.
+    """
+
+    def __init__(
+        self,
+        agents: int,
+        inputs: int,
+        choices: int,
+        hidden: Sequence[int],
+        generator: torch.Generator,
+        *,
+        independent: bool,
+    ) -> None:
+        """Build the layers; without choices there is one value."""
+        super().__init__()
+        first = hidden[0]
+        kind: dict[str, Any] = {"agents": agents, "generator": generator, "independent": independent}
+        self.own = AgentLayers(sizes=(inputs, first), **kind)
+        self.everyone = AgentLayers(sizes=(inputs + choices, first), **kind)
+        self.rest = AgentLayers(sizes=(2 * first, *hidden[1:]), **kind)
+        self.last = AgentLayers(sizes=(hidden[-1], max(1, choices)), rectified=False, **kind)
+
+    def forward(self, x: Tensor, choice: Tensor) -> Tensor:
+        """Map `(B, agents, inputs)` and choices `(B, agents, choices)` to values `(B, agents, max(1, choices))`."""
+        own, others = self.own(x), self.everyone(torch.cat([x, choice], dim=-1)).mean(dim=1, keepdim=True)
+        return self.last(self.rest(torch.cat([own, others.expand_as(own)], dim=-1)))  # type: ignore[no-any-return]

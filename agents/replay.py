@@ -35,14 +35,21 @@ class Replay:
         observation_size: int,
         num_actions: int,
         device: torch.device,
+        *,
+        action_size: int = 0,
     ) -> None:
-        """Reserve the memory, `capacity` rounded up to whole steps of all copies (at least two)."""
+        """Reserve the memory, `capacity` rounded up to whole steps of all copies (at least two).
+
+        An action is an integer, or `action_size` numbers.
+        """
         self.steps = max(2, -(-capacity // num_envs))
         self.num_envs = num_envs
         rows = self.steps * num_envs
         self.observation = torch.zeros((rows, agents, observation_size), device=device)
         self.mask = torch.zeros((rows, agents, num_actions), dtype=torch.bool, device=device)
         self.action = torch.zeros((rows, agents), dtype=torch.int16, device=device)
+        if action_size:
+            self.action = torch.zeros((rows, agents, action_size), device=device)
         self.reward = torch.zeros((rows, agents), device=device)
         self.discount = torch.zeros(rows, device=device)
         self.last = torch.zeros(rows, dtype=torch.bool, device=device)
@@ -91,7 +98,7 @@ class Replay:
         Args:
             observation: what was seen `(B, agents, size)`.
             mask: what was legal `(B, agents, num_actions)`.
-            action: what was done `(B, agents)`.
+            action: what was done `(B, agents)`, or `(B, agents, action_size)`.
             reward: what came of it `(B, agents)`.
             discount: what the following value counts `(B,)`.
             last: whether the episode was over with it `(B,)`; no transition reaches further.
@@ -99,7 +106,11 @@ class Replay:
         """
         first = (self.written % self.steps) * self.num_envs
         rows = slice(first, first + self.num_envs)
-        self.observation[rows], self.mask[rows], self.action[rows] = observation, mask.bool(), action.to(torch.int16)
+        self.observation[rows], self.mask[rows], self.action[rows] = (
+            observation,
+            mask.bool(),
+            action.to(self.action.dtype),
+        )
         self.reward[rows], self.discount[rows], self.last[rows] = reward, discount, last
         self.priority[rows] = torch.where(valid, self.largest, 0.0)
         self.written += 1
@@ -150,7 +161,7 @@ class Replay:
         place = (place + self.num_envs) % rows
         return Batch(
             observation=self.observation[index],
-            action=self.action[index].long(),
+            action=self.action[index] if self.action.is_floating_point() else self.action[index].long(),
             reward=reward,
             discount=discount[:, None],
             next_observation=self.observation[place],

@@ -14,22 +14,26 @@ from ..envs.central import CentralView
 from ..envs.checks import unknown_name
 from ..envs.system import System
 
-ALGORITHMS = ("a2c", "dqn", "ppo")
+ALGORITHMS = ("a2c", "ddpg", "dqn", "ppo", "sac", "td3")
 JOINT = ("a2c", "ppo")
-"""Those that take a joint action, one entry per agent."""
+"""Those that take a joint action of discrete choices, one entry per agent."""
+CONTINUOUS = ("a2c", "ddpg", "ppo", "sac", "td3")
+"""Those that take a box."""
 
 
 class SB3Agent:
     """A Stable-Baselines3 model that acts as this package's agents do."""
 
-    def __init__(self, model: BaseAlgorithm) -> None:
-        """Wrap `model`."""
-        self.model = model
+    def __init__(self, model: BaseAlgorithm, action_size: int = 0) -> None:
+        """Wrap `model`; `action_size` is how many numbers an agent's action has, 0: it is an integer."""
+        self.model, self.action_size = model, action_size
 
     def act(self, observation: Any, mask: Any = None) -> np.ndarray:
         """Return the model's actions; it knows no masks, the environment projects what is illegal."""
         seen = np.asarray(observation)
         actions, _ = self.model.predict(seen.reshape(len(seen), -1), deterministic=True)
+        if self.action_size:
+            return np.asarray(actions, np.float32).reshape(*seen.shape[:-1], self.action_size)
         return np.asarray(actions, np.int64)
 
 
@@ -48,7 +52,12 @@ def make_model(algorithm: str, system: System, num_envs: int, seed: int, setting
     """
     if algorithm not in ALGORITHMS:
         raise unknown_name("Stable-Baselines3 algorithm", algorithm, ALGORITHMS)
-    if not system.turns and algorithm not in JOINT:
+    if system.action_size:
+        if algorithm not in CONTINUOUS:
+            raise ValueError(f"{algorithm} takes no box of actions, must be one of {', '.join(CONTINUOUS)}")
+    elif algorithm in ("ddpg", "sac", "td3"):
+        raise ValueError(f"{algorithm} takes no discrete actions, must be one of a2c, dqn, ppo")
+    elif not system.turns and algorithm not in JOINT:
         raise ValueError(
             f"{algorithm} takes no joint action: use --decisions sequential, or one network for all agents through "
             "SuperSuit (examples/stable_baselines3_supersuit.py)"

@@ -118,6 +118,24 @@ def train(
     return dict(state["facts"])
 
 
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return what an optimiser remembers of its parameters, by "index.name"."""
+    return {
+        f"{index}.{name}": value
+        for index, state in optimiser.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give back what `optimiser_tensors` returned."""
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, kind = name.partition(".")
+        moments.setdefault(int(index), {})[kind] = value
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
 def finished(state: Mapping[str, Any], schedule: Schedule) -> bool:
     """Whether the score has not improved for so long that training stops."""
     return bool(schedule.patience) and state["since_best"] >= schedule.patience

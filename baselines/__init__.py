@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..envs.checks import unknown_name
-from . import association, association_learned, quantization, split_point
+from . import association, association_learned, learned, quantization, split_point
 
 SOLVERS: Mapping[str, Mapping[str, Any]] = {
     "association": {**association.SOLVERS, **association_learned.SOLVERS},
-    "split_point": split_point.SOLVERS,
-    "quantization": quantization.SOLVERS,
+    "split_point": {**split_point.SOLVERS, **learned.solvers("split_point")},
+    "quantization": {**quantization.SOLVERS, **learned.solvers("quantization")},
 }
 
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
@@ -21,6 +21,8 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
 
 FROM_FILE: Mapping[str, Mapping[str, Any]] = {
     "association": association_learned.FROM_FILE,
+    "split_point": learned.FROM_FILE,
+    "quantization": learned.FROM_FILE,
 }
 """Learned methods that take weights of one's own, as "d3qn:results/train/best.safetensors"."""
 

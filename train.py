@@ -37,18 +37,25 @@ ENVIRONMENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("association", "sequential"): {"decisions": "sequential", "positions": "round", "dtype": "float32"},
     ("association", "paper"): {"observation": "paper", "reward_rule": "paper", "max_cycles": 1, "dtype": "float32"},
     ("association", "independent"): {"observation": "paper", "dtype": "float32"},
-    ("split_point", "hybrid"): {"max_cycles": 10},
-    ("quantization", "hybrid"): {"max_cycles": 10, "reward_rule": "own", "positions": "round"},
+    ("split_point", "hybrid"): {"max_cycles": 10, "steps": 800_000},
+    ("quantization", "hybrid"): {"max_cycles": 10, "reward_rule": "own", "positions": "round", "steps": 800_000},
     ("split_point", "ddpg"): {
         "max_cycles": 1,
         "reward_rule": "own",
         "violation_weight": 3.0,
         "violation_margin": 0.03,
         "dtype": "float32",
+        "steps": 2_000_000,
     },
-    ("quantization", "ddpg"): {"max_cycles": 1, "reward_rule": "own", "violation_weight": 0.0, "dtype": "float32"},
+    ("quantization", "ddpg"): {
+        "max_cycles": 1,
+        "reward_rule": "own",
+        "violation_weight": 0.0,
+        "dtype": "float32",
+        "steps": 1_500_000,
+    },
 }
-"""Parameters of the system that go with a preset of the agent; DDPG's go with any."""
+"""Parameters of the system, and steps, that go with a preset of the agent; DDPG's go with any."""
 
 
 @dataclasses.dataclass(frozen=True)

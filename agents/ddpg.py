@@ -36,7 +36,7 @@ class DDPGSettings(Settings):
     network: Literal["shared", "independent"] = parameter(
         "shared", doc="shared: one actor and one critic for all agents; independent: of each agent's own"
     )
-    hidden: tuple[int, ...] = parameter((64, 64), at_least=1, doc="neurons of the hidden layers, two or more")
+    hidden: tuple[int, ...] = parameter((128, 128), at_least=1, doc="neurons of the hidden layers, two or more")
     learning_rate: float = parameter(1e-3, above=0, doc="learning rate of actor and critic at the start")
     learning_rate_end: float = parameter(0.0, at_least=0, doc="learning rate at the end, reached linearly")
     noise_start: float = parameter(0.5, symbol="sigma", at_least=0, doc="deviation of exploration noise at the start")
@@ -44,7 +44,7 @@ class DDPGSettings(Settings):
     exploration_start: float = parameter(
         1.0, symbol="epsilon", at_least=0, at_most=1, doc="random choices at the start"
     )
-    exploration_end: float = parameter(0.05, symbol="epsilon", at_least=0, at_most=1, doc="random choices at the end")
+    exploration_end: float = parameter(0.1, symbol="epsilon", at_least=0, at_most=1, doc="random choices at the end")
     exploration_share: float = parameter(0.3, above=0, at_most=1, doc="share of training in which both fall")
     discount: float = parameter(0.0, symbol="gamma", at_least=0, at_most=1, doc="discount from round to round")
     mixing: Literal["worst", "mean"] = parameter(
@@ -58,7 +58,7 @@ class DDPGSettings(Settings):
         0.0, at_least=0, doc="weight of the choices' entropy at the end; above 0 scores follow values"
     )
     saturation: float = parameter(
-        1e-3, at_least=0, doc="weight of the squared numbers before the final tanh, which keeps them off its flat ends"
+        1e-4, at_least=0, doc="weight of the squared numbers before the final tanh, which keeps them off its flat ends"
     )
     score_scale: float = parameter(5.0, above=0, doc="logits of relaxed choices are scores times this")
     learn_from: Literal["asked", "decided"] = parameter(
@@ -67,10 +67,10 @@ class DDPGSettings(Settings):
     replay: int = parameter(2**16, at_least=2, doc="transitions of all agents that are remembered")
     batch: int = parameter(256, at_least=1, doc="transitions of all agents learned from in an update")
     learn_every: int = parameter(1, at_least=1, doc="environment steps between updates")
-    learn_after: int = parameter(4096, at_least=1, doc="transitions collected before the first update")
+    learn_after: int = parameter(8192, at_least=1, doc="transitions collected before the first update")
     target_rate: float = parameter(0.01, symbol="tau", above=0, at_most=1, doc="rate at which targets follow")
     weight_average: float = parameter(
-        0.999, at_least=0, at_most=0.99999, doc="decay of the average of the actor's weights that acts and is saved"
+        0.99, at_least=0, at_most=0.99999, doc="decay of the average of the actor's weights that acts and is saved"
     )
     reward_scale: float = parameter(1.0, above=0, doc="factor that brings rewards to about 1")
 
@@ -96,7 +96,8 @@ class BoxShape:
         if not isinstance(observations, spaces.Box):
             raise ValueError(f"observations are {observations}, must be a Box: leave mask='info'")
         if not isinstance(actions, spaces.Box) or not (np.all(actions.low == -1) and np.all(actions.high == 1)):
-            raise ValueError(f"actions are {actions}, must be a Box in -1..1")
+            kind = type(actions).__name__
+            raise ValueError(f"actions are a {kind} of shape {actions.shape}, must be a Box in -1..1")
         system = getattr(env, "system", None)
         agents = 1 if system is None else len(system.agents)
         sizes = [int(np.prod(space.shape)) // agents for space in (observations, actions)]
@@ -117,11 +118,15 @@ class DDPG:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "split_point": {},
         "quantization": {
+            "hidden": (64, 64),
             "mixing": "mean",
             "entropy_start": 0.2,
             "entropy_end": 0.2,
+            "saturation": 1e-3,
             "learn_from": "decided",
-            "score_scale": 5.0,
+            "learn_after": 4096,
+            "exploration_end": 0.05,
+            "weight_average": 0.999,
         },
         "independent": {"network": "independent"},
     }
@@ -196,15 +201,22 @@ class DDPG:
         """Return the averaged actor's actions.
 
         Args:
-            observation: `(B, agents, size)` or `(B, agents size)`; NumPy or torch.
+            observation: `(B, agents, size)`, of any number of agents where they share a network, or
+                `(B, agents size)`; NumPy or torch.
             mask: legal choices `(B, agents, num_choices)`; None: all.
 
         Returns:
             Numbers in [-1, 1], `(B, agents, action_size)` or `(B, agents action_size)` as the observation, of its
             library; illegal choices have the score -1.
+
+        Raises:
+            ValueError: another number of agents, where each has a network of its own.
         """
         seen = torch.as_tensor(observation, device=self.device, dtype=torch.float32)
-        actions = torch.tanh(self.averaged(seen.reshape(-1, self.shape.agents, self.shape.observation_size)))
+        agents = self.shape.agents if seen.ndim == 2 else seen.shape[1]
+        if agents != self.shape.agents and self.settings.network != "shared":
+            raise ValueError(f"observations are of {agents} agents, must be of {self.shape.agents}: each has a network")
+        actions = torch.tanh(self.averaged(seen.reshape(len(seen), agents, self.shape.observation_size)))
         if mask is not None and self.shape.num_choices:
             legal = torch.as_tensor(mask, device=self.device).bool()
             scores = actions[..., : self.shape.num_choices]
@@ -326,7 +338,7 @@ class DDPG:
             last=over,
             valid=~self._idle,
         )
-        self.measured["reward"].append(earned.mean(dim=1))
+        self.measured["reward"].append(earned.mean(dim=1).masked_fill(self._idle, torch.nan))
         self._idle = torch.zeros_like(over) if self.same_step else over
         self.transitions += self.env.num_envs
 
@@ -378,7 +390,7 @@ class DDPG:
         before = self.actor(observation)
         action = torch.tanh(before)
         choice = self.choices(action[..., : self.shape.num_choices], mask)
-        loss = -self.mixed(self.values(self.critic, observation, action, choice)).mean()
+        loss: Tensor = -self.mixed(self.values(self.critic, observation, action, choice)).mean()
         loss = loss + self.settings.saturation * before.square().mean()
         if self.entropy and self.shape.num_choices:
             entropy = -(choice * choice.clamp(min=1e-8).log()).sum(dim=-1)

@@ -45,10 +45,21 @@ class HybridView(VectorView):
             decide: `decide(system, state, scores)` returns the decision for scores of choices
                 `(B, N, num_actions)`, for one `fedtwin.baselines.learned.decide_exactly`.
             **options: those of `VectorView`.
+
+        Raises:
+            ValueError: a system without hybrid actions, or a device.
         """
+        if not system.action_size:
+            raise ValueError(f"{system.name} has no numbers beside its choices: its actions are not hybrid")
+        if options.get("device") is not None:
+            raise ValueError(f"device is {options['device']}, must be None: what is exact computes in NumPy")
         super().__init__(system, num_envs, **options)
         self._decide = decide
         self.mask_name = "action_mask"
+        if isinstance(self.single_observation_space, spaces.Dict):
+            seen, mask = (self.single_observation_space[name] for name in ("observation", system.mask_name))
+            self.single_observation_space = spaces.Dict({"observation": seen, self.mask_name: mask})
+            self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.single_action_space = spaces.MultiDiscrete([system.num_actions] * len(system.agents))
         self.action_space = batch_space(self.single_action_space, num_envs)
 

@@ -160,17 +160,28 @@ class AgentLayers(nn.Module):
             for before, after in itertools.pairwise(sizes)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, agents, sizes[0])` to `(B, agents, sizes[-1])`."""
+    def forward(self, x: Tensor, pooled: Tensor | None = None) -> Tensor:
+        """Map `(B, agents, sizes[0])` to `(B, agents, sizes[-1])`.
+
+        The last of the inputs may come as `pooled` `(B, 1, ...)`, the same for all agents of a copy.
+        """
         for layer in self.layers:
             assert isinstance(layer, StackedLinear)
-            if self.independent:
-                x = layer(x.transpose(0, 1)).transpose(0, 1)
-            else:
-                flat = torch.addmm(layer.bias[0], x.reshape(-1, x.shape[-1]), layer.weight[0])
-                x = flat.view(*x.shape[:-1], -1)
-            x = torch.relu(x) if self.rectified else x
+            x = self.apply_layer(layer, x, pooled)
+            x, pooled = torch.relu(x) if self.rectified else x, None
         return x
+
+    def apply_layer(self, layer: StackedLinear, x: Tensor, pooled: Tensor | None) -> Tensor:
+        """Apply one layer; what is pooled is multiplied once for all agents that share weights."""
+        if self.independent:
+            whole = x if pooled is None else torch.cat([x, pooled.expand(-1, x.shape[1], -1)], dim=-1)
+            return layer(whole.transpose(0, 1)).transpose(0, 1)  # type: ignore[no-any-return]
+        own, bias = layer.weight[0][: x.shape[-1]], layer.bias[0]
+        if pooled is None:
+            flat = torch.addmm(bias, x.reshape(-1, x.shape[-1]), own)
+            return flat.view(*x.shape[:-1], -1)
+        common = torch.addmm(bias, pooled[:, 0], layer.weight[0][x.shape[-1] :])
+        return (x.reshape(-1, x.shape[-1]) @ own).view(*x.shape[:-1], -1) + common[:, None]
 
 
 class AgentNetwork(nn.Module):
@@ -199,8 +210,7 @@ class AgentNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, agents, inputs)` to `(B, agents, outputs)`."""
         own = self.first(x)
-        others = own.mean(dim=1, keepdim=True).expand_as(own)
-        return self.last(self.rest(torch.cat([own, others], dim=-1)))  # type: ignore[no-any-return]
+        return self.last(self.rest(own, own.mean(dim=1, keepdim=True)))  # type: ignore[no-any-return]
 
 
 class AgentCritic(nn.Module):
@@ -232,4 +242,4 @@ class AgentCritic(nn.Module):
     def forward(self, x: Tensor, choice: Tensor) -> Tensor:
         """Map `(B, agents, inputs)` and choices `(B, agents, choices)` to values `(B, agents, max(1, choices))`."""
         own, others = self.own(x), self.everyone(torch.cat([x, choice], dim=-1)).mean(dim=1, keepdim=True)
-        return self.last(self.rest(torch.cat([own, others.expand_as(own)], dim=-1)))  # type: ignore[no-any-return]
+        return self.last(self.rest(own, others))  # type: ignore[no-any-return]

@@ -1,70 +1,22 @@
-"""Pieces that the allocation systems share: the inverse of the rate, least bandwidth, the water level, a cubic's root.
+"""Pieces that the allocation solvers share: least bandwidth, the water level, a cubic's root.
 
 All are vectorised over any leading shape; SI units, shares of a band in [0, 1]. Rates are those of
-`twin.radio.band_rate`, with its two readings of the noise, "psd" and "fixed"; the largest power within an energy
-is `twin.radio.power_for_energy`.
+`twin.radio.band_rate`, with its two readings of the noise, "psd" and "fixed"; its inverse in the share is
+`twin.radio.share_for_rate`, the largest power within an energy `twin.radio.power_for_energy`.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
-from ..twin import radio
 from ..twin.arrays import Array
-
-NEWTON_STEPS = 60
-"""Limit of a Newton iteration; a handful is enough."""
+from ..twin.radio import share_for_rate
 
 LEVEL_STEPS = 200
 """Limit of the search for a water level, and of the doublings before it."""
 
 FILLED = 1e-13
 """The shares fill the band when their sum is this close to 1."""
-
-
-def own_band_snr(ratio: Array) -> Array:
-    """Return x > 0 where log(1 + x) = ratio x.
-
-    In closed form 1 + x = -W(-ratio e^-ratio) / ratio, with the branch -1 of Lambert W. Newton's iteration falls onto
-    it from the upper bound -W(-e^-(v + 1)) < 1 + sqrt(2 v) + v, and keeps its digits where ratio comes close to 1.
-
-    Args:
-        ratio: `(...)` in (0, 1).
-
-    Returns:
-        Signal over the noise of the share in use, `(...)`.
-    """
-    excess = np.maximum(ratio - np.log(ratio) - 1.0, 0.0)
-    snr = (1.0 + np.sqrt(2.0 * excess) + excess) / ratio - 1.0
-    for _ in range(NEWTON_STEPS):
-        step = (np.log1p(snr) - ratio * snr) / (ratio - 1.0 / (1.0 + snr))
-        snr = snr + np.minimum(step, 0.0)
-        if np.all(step > -1e-15 * snr):
-            break
-    return snr
-
-
-def share_for_rate(*, bandwidth: float, rate: Array, snr: Array, noise: str) -> Array:
-    """Least share of a band that carries a rate: the inverse of `radio.band_rate` in the share.
-
-    "fixed": b = R / (W log2(1 + snr)). "psd": log(1 + x) = k x with x = snr / b and k = R ln 2 / (W snr); the rate is
-    out of reach of any share where k >= 1.
-
-    Args:
-        bandwidth: of the whole band W in Hz.
-        rate: `(...)` in bit/s, at least 0.
-        snr: received power over the noise power of the whole band, `(...)`, above 0.
-        noise: "psd" or "fixed".
-
-    Returns:
-        Share `(...)`, above 1 where the whole band is too little and inf where no band is enough.
-    """
-    if noise == "fixed":
-        return rate / radio.shannon_rate(bandwidth=bandwidth, sinr=snr)
-    ratio = rate * math.log(2.0) / (bandwidth * snr)
-    inside = (ratio > 0.0) & (ratio < 1.0 - 1e-15)
-    return np.where(inside, snr / own_band_snr(np.where(inside, ratio, 0.5)), np.where(ratio > 0.0, np.inf, 0.0))
 
 
 def least_band_power(*, time: Array, energy: Array, power_min: float, power_max: float) -> tuple[Array, Array]:

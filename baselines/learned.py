@@ -73,11 +73,23 @@ def decide_exactly(system: System, state: Any, scores: Array) -> Any:
     return ALLOCATORS[system.name](system, state, system.decide(state, actions, validate=False))
 
 
+def check_fit(agent: D3QN | DDPG, system: System, **sizes: int) -> None:
+    """Raise `ValueError` unless an agent takes what is seen in a system, and gives `sizes`."""
+    wanted = {"observation_size": system.observation_size, **sizes}
+    if agent.settings.network != "shared":
+        wanted["agents"] = len(system.agents)
+    for name, size in wanted.items():
+        own = getattr(agent.shape, name)
+        if own != size:
+            raise ValueError(f"the weights are for {name} = {own}, {system.name} has {size}")
+
+
 def hybrid(agent: D3QN) -> Solver:
     """Return an agent as a solver: its values order the choices, the exact allocator gives the numbers."""
 
     def solve(system: System, state: Any, rng: np.random.Generator | None = None) -> Any:
         """Learned choices (D3QN, one network for all agents) with exact numbers."""
+        check_fit(agent, system, num_actions=system.num_actions)
         seen = system.believed(state)
         observation, mask = system.observe(seen, None), system.mask(seen, None)
         shape = tuple(mask.shape)
@@ -98,6 +110,7 @@ def ddpg(agent: DDPG) -> Solver:
 
     def solve(system: System, state: Any, rng: np.random.Generator | None = None) -> Any:
         """Learned decisions (DDPG), projected to what keeps every limit."""
+        check_fit(agent, system, num_choices=system.num_actions, action_size=system.action_size)
         seen = system.believed(state)
         observation, mask = system.observe(seen, None), system.mask(seen, None)
         flat = (-1, *observation.shape[-2:])

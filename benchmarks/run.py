@@ -7,8 +7,10 @@ import os
 import platform
 
 import decisions
+import learned
 import scaling
 import single
+import solvers
 import torch
 import training
 import vectorised
@@ -33,7 +35,7 @@ def main() -> None:
         "long a training step waits for its environment.",
         "",
     ]
-    for part in (single, vectorised, training, decisions, federated, scaling):
+    for part in (single, vectorised, training, decisions, solvers, learned, federated, scaling):
         lines += part.section()
     text = "\n".join(lines)
     (HERE / "results.md").write_text(text)

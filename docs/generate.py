@@ -9,6 +9,7 @@ from typing import Any
 
 from fedtwin.baselines import SOLVERS
 from fedtwin.envs import SYSTEMS, environment_id, make_system
+from fedtwin.envs.fields import Field
 from fedtwin.envs.system import System
 
 PAGES = Path(__file__).parent / "systems"
@@ -67,10 +68,20 @@ def observation(system: System) -> str:
     return table(("field", "symbol", "unit", "numbers", "becomes, clipped to [0, 1]", "source"), rows)
 
 
+def values(field: Field) -> str:
+    """Say what a decided quantity may be."""
+    scale = ", log scale" if field.scale == "log" else ""
+    return f"{field.low:g}..{field.high:g} {field.unit}".rstrip() + scale
+
+
 def actions(system: System) -> str:
-    """Tabulate what an agent decides."""
-    rows = [(field.name, field.symbol, f"0..{field.high:g}") for field in system.action_fields]
-    return table(("field", "symbol", "values"), rows)
+    """Tabulate what an agent decides; for a box, with how many numbers of the action."""
+    if not system.action_size:
+        return table(
+            ("field", "symbol", "values"), [(field.name, field.symbol, values(field)) for field in system.action_fields]
+        )
+    rows = [(field.name, field.symbol, str(field.size), values(field), field.source) for field in system.action_fields]
+    return table(("field", "symbol", "numbers in -1..1", "become", "source"), rows)
 
 
 def baselines(name: str) -> str:

@@ -292,13 +292,12 @@ def match(scores: Array) -> Array:
     channel = xp.zeros_like(scores[..., 0], dtype=xp.int64) - 1
     for _ in range(min(clients, channels)):
         flat = xp.reshape(scores, (*scores.shape[:-2], clients * channels))
-        best = xp.argmax(flat, axis=-1)
-        found = xp.max(flat, axis=-1) > -xp.inf
-        client, taken = best // channels, best % channels
-        mine = one_hot(client, clients) & found[..., None]
-        channel = xp.where(mine, taken[..., None], channel)
-        gone = mine[..., None] | (one_hot(taken, channels) & found[..., None])[..., None, :]
-        scores = xp.where(gone, -xp.inf, scores)
+        best = xp.argmax(flat, axis=-1)[..., None]
+        found = xp.take_along_axis(flat, best, axis=-1) > -xp.inf
+        mine = (arange_like(clients, best) == best // channels) & found
+        taken = (arange_like(channels, best) == best % channels) & found
+        channel = xp.where(mine, best % channels, channel)
+        scores = xp.where(mine[..., None] | taken[..., None, :], -xp.inf, scores)
     return channel
 
 
@@ -342,7 +341,7 @@ class QuantizationSystem(System):
             Field("power", "p", "W", p.power_min, p.power_max, 1, "log"),
         )
         self.observation_fields = self._observation_fields()
-        self._problems: list[tuple[State, Problem]] = []
+        self._problems: list[tuple[State, Problem, Array]] = []
 
     def _observation_fields(self) -> tuple[Field, ...]:
         p = self.params
@@ -453,7 +452,7 @@ class QuantizationSystem(System):
 
     def problem(self, state: State) -> Problem:
         """Return the round as a frozen problem in SI units, `(..., N, M)`."""
-        for known, problem in self._problems:
+        for known, problem, _ in self._problems:
             if known is state:
                 return problem
         p, xp = self.params, namespace(state.gain)
@@ -474,19 +473,30 @@ class QuantizationSystem(System):
             bits_max=p.bits_max,
             benefit=(p.benefit_amplitude, p.benefit_rate, p.benefit_floor),
         )
-        self._problems = [(state, made), *self._problems[:1]]
+        self._problems = [(state, made, most_bits(made)), *self._problems[:1]]
         return made
 
-    def feasible(self, problem: Problem) -> Array:
+    def _room(self, state: State) -> Array:
+        """Return `most_bits` of the round, remembered as its problem is."""
+        for known, _, room in self._problems:
+            if known is state:
+                return room
+        self.problem(state)
+        return self._room(state)
+
+    def feasible(self, state: State) -> Array:
         """Return the channels `(..., N, M)` on which the fewest bits meet the deadline."""
-        xp = namespace(problem.snr_per_watt)
-        fewest = xp.zeros_like(problem.snr_per_watt) + self.params.bits_min
-        return needed_power(problem, fewest) <= self.params.power_max
+        return self._room(state) >= self.params.bits_min
+
+    @staticmethod
+    def _widths(problem: Problem) -> Array:
+        """Return the bandwidths `(..., N, M)` of all pairs."""
+        return problem.channel_bandwidth + namespace(problem.snr_per_watt).zeros_like(problem.snr_per_watt)
 
     def mask(self, state: State, partial: Decision) -> Array:
         """Return the legal choices `(..., N, M + 1)`: channels that meet the deadline, and none (the last)."""
         xp = namespace(state.gain)
-        able = self.feasible(self.problem(state))
+        able = self.feasible(state)
         return xp.concat([xp.astype(able, xp.int8), xp.ones_like(able[..., :1], dtype=xp.int8)], axis=-1)
 
     # What devices may decide.
@@ -517,8 +527,8 @@ class QuantizationSystem(System):
         """Turn actions `(..., N, M + 3)` into a decision that keeps every limit.
 
         Channels go to the strongest preferences first, one device each: a preference is what a channel's score has
-        above the device's own score of none, and the fewest bits must meet the deadline. Bits are then at most what the largest power sends in time, power
-        at least what the bits need.
+        above the device's own score of none, and the fewest bits must meet the deadline. Bits are then at most what the
+        largest power sends in time, power at least what the bits need.
 
         Raises:
             ValueError: actions of another shape or type, or outside -1..1; names the device.
@@ -528,14 +538,18 @@ class QuantizationSystem(System):
         xp, p, problem = namespace(actions), self.params, self.problem(state)
         numbers = xp.astype(actions, state.gain.dtype)
         preference = numbers[..., : p.num_channels] - numbers[..., p.num_channels, None]
-        wanted = self.feasible(problem) & (preference > 0.0)
+        wanted = self.feasible(state) & (preference > 0.0)
         channel = match(xp.where(wanted, preference, -xp.inf))
         served = channel >= 0
         asked = scaled(numbers[..., -2], p.bits_min, p.bits_max)
-        room = xp.floor(on_channel(most_bits(problem), channel) * (1.0 + self.rounding / 10.0))
+        room = xp.floor(on_channel(self._room(state), channel) * (1.0 + self.rounding / 10.0))
         bits = xp.clip(xp.minimum(xp.round(asked), room), p.bits_min, p.bits_max)
-        needed = needed_power(problem, bits[..., None] + xp.zeros_like(problem.snr_per_watt))
-        least = xp.clip(on_channel(needed, channel), p.power_min, p.power_max)
+        chosen = dataclasses.replace(
+            problem,
+            snr_per_watt=xp.where(served, on_channel(problem.snr_per_watt, channel), 1.0)[..., None],
+            channel_bandwidth=xp.where(served, on_channel(self._widths(problem), channel), p.bandwidth)[..., None],
+        )
+        least = xp.clip(needed_power(chosen, bits[..., None])[..., 0], p.power_min, p.power_max)
         power = xp.maximum(scaled(numbers[..., -1], p.power_min, p.power_max), least)
         return Decision(
             channel=channel,

@@ -330,18 +330,24 @@ def least_energy(problem: Problem, share: Array) -> Array:
 def lifted_shares(problem: Problem, share: Array) -> Array:
     """Return shares moved towards equal ones, as little as lets every vehicle keep its budget at some cut.
 
-    An equal share suffices whoever takes part; so does, noise of the whole band assumed, the share at which least
-    power and frequency just keep the budget.
+    An equal share suffices whoever takes part; a vehicle needs the share at which least power and frequency just keep
+    its budget.
     """
     xp = namespace(share)
     present = xp.astype(problem.taking_part, share.dtype)
     equal = present / xp.clip(xp.sum(present, axis=-1, keepdims=True), 1.0, None)
-    whole = least_energy(dataclasses.replace(problem, noise="fixed"), xp.ones_like(share))
     spent = compute.cycles_energy(
         cycles=problem.cycles, frequency=problem.frequency_min, coefficient=0.5 * problem.switched_capacitance
     )
     left = problem.energy_budget[..., None] - spent
-    needed = xp.min(xp.where(left > 0.0, (whole - spent) / xp.where(left > 0.0, left, 1.0), 1.0), axis=-1)
+    able = left > 0.0
+    least = radio.share_for_rate(
+        bandwidth=problem.bandwidth,
+        rate=problem.power_min * problem.uplink_bits / xp.where(able, left, 1.0),
+        snr=(problem.power_min * problem.snr_per_watt)[..., None] + xp.zeros_like(left),
+        noise=problem.noise,
+    )
+    needed = xp.min(xp.where(able, least, xp.inf), axis=-1)
     floor = xp.minimum(needed * (1.0 + 1e-6), equal)
     short = xp.clip(floor - share, 0.0, None)
     room = equal - share
@@ -693,7 +699,8 @@ class SplitPointSystem(System):
         log_share = xp.log(share)
         most = xp.max(xp.where(present, log_share, -xp.inf), axis=-1, keepdims=True)
         fewest = xp.min(xp.where(present, log_share, xp.inf), axis=-1, keepdims=True)
-        middle = xp.where(xp.isfinite(most), 0.5 * (most + fewest), 0.0)
+        somebody = xp.any(present, axis=-1, keepdims=True)
+        middle = 0.5 * (xp.where(somebody, most, 0.0) + xp.where(somebody, fewest, 0.0))
         numbers = (
             (log_share - middle) / SPREAD,
             unscaled(decision.frequency, p.frequency_min, p.frequency_max),
@@ -866,16 +873,19 @@ class SplitPointSystem(System):
         return Plan(np.where(cut >= 0, 0, -1), samples=samples, cut=np.where(cut >= 0, cut + 1, 1))
 
     def scene(self, state: State, decision: Decision, title: str = "") -> Scene:
-        """Return what a picture of this round shows: the road, links coloured by cut, shares and budgets."""
+        """Return what a picture of this round shows: the road, links coloured by cut, shares and budgets.
+
+        Vehicles of odd numbers drive the other way, on the unit's other side.
+        """
         p = self.params
         position = np.asarray(state.position, np.float64)
-        road = np.full_like(position, p.radius - p.road_offset)
+        way = np.where(np.arange(p.num_vehicles) % 2 == 0, 1.0, -1.0)
         cut = np.asarray(decision.cut)
         spent = np.asarray(round_cost(self.problem(state), decision).client_energy, np.float64)
         return Scene(
             title=title,
             side=2.0 * p.radius,
-            clients=np.stack([p.radius + position, road], axis=-1),
+            clients=p.radius + np.stack([way * position, -way * p.road_offset], axis=-1),
             servers=np.array([[p.radius, p.radius]]),
             link=np.where(cut >= 0, 0, -1),
             colour=cut,

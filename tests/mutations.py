@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 TESTS = ("tests/test_twin.py", "tests/test_association.py")
+SPLIT_POINT = ("tests/test_split_point.py",)
+QUANTIZATION = ("tests/test_quantization.py",)
 LEARNING = ("tests/test_federated.py",)
 AGENTS = ("tests/test_agents.py", "-k", "targets or dueling or masked or weights or average")
 PACKAGES = ("agents", "baselines", "envs", "evaluation", "federated", "storage", "tests", "twin")
@@ -86,6 +88,31 @@ MUTATIONS = (
     Mutation("own view: delays permuted", "envs/association.py", "(state.uplink_delay, state.edge_delay, state.downlink_delay)", "(state.edge_delay, state.uplink_delay, state.downlink_delay)"),
     Mutation("downlink estimate exact", "envs/association.py", "else state.downlink_gain * ratio", "else state.downlink_gain"),
     Mutation("layout seed ignored", "envs/association.py", "randomness.generator(self.params.layout_seed, 0, 0)", "randomness.generator(0, 0, 0)"),
+    Mutation("share disturbed by the noise of the whole band", "twin/radio.py", "sinr=snr / used)", "sinr=snr)", SPLIT_POINT),
+    Mutation("every share has the whole band", "twin/radio.py", "return share * shannon_rate(bandwidth=bandwidth, sinr=snr)\n", "return shannon_rate(bandwidth=bandwidth, sinr=snr)\n", SPLIT_POINT),
+    Mutation("tangent of the energy too steep", "twin/radio.py", "(1.0 - received / (1.0 + received) / xp.log1p(received))", "(1.0 + 0.0 * received)", SPLIT_POINT),
+    Mutation("tangents begin above the energy", "twin/radio.py", "xp.zeros_like(snr_per_watt * share) + power_min", "xp.zeros_like(snr_per_watt * share) + power_max", SPLIT_POINT),
+    Mutation("signal to noise of a rate in nats", "twin/radio.py", "xp.expm1(rate / bandwidth * math.log(2.0))", "xp.expm1(rate / bandwidth)", QUANTIZATION),
+    Mutation("cycles times frequency", "twin/compute.py", "return cycles / frequency", "return cycles * frequency", SPLIT_POINT),
+    Mutation("computing energy linear in frequency", "twin/compute.py", "coefficient * cycles * frequency**2", "coefficient * cycles * frequency", QUANTIZATION),
+    Mutation("way that is behind a vehicle", "twin/geometry.py", "(half_length - position) / speed", "(half_length + position) / speed", SPLIT_POINT),
+    Mutation("chord longer than the cell", "twin/geometry.py", "math.sqrt(radius**2 - offset**2)", "math.sqrt(radius**2 + offset**2)", SPLIT_POINT),
+    Mutation("bits not divided by the most", "twin/quantization.py", "full_bits * bits / bits_max", "full_bits * bits", QUANTIZATION),
+    Mutation("benefit falls with bits", "twin/quantization.py", "(1.0 - xp.exp(", "(1.0 + xp.exp(", QUANTIZATION),
+    Mutation("vehicle's part not sent up", "envs/split_point.py", "uplink_bits=bits + model", "uplink_bits=bits", SPLIT_POINT),
+    Mutation("gradients do not come down", "envs/split_point.py", "bits=model + bits, rate=p.downlink_rate", "bits=model, rate=p.downlink_rate", SPLIT_POINT),
+    Mutation("unit trains the vehicle's blocks", "envs/split_point.py", "(forward[-1] + backward[-1]) - self.vehicle_flop", "1.0 * self.vehicle_flop", SPLIT_POINT),
+    Mutation("zeta in place of zeta / 2", "envs/split_point.py", "coefficient=0.5 * problem.switched_capacitance)\n    sent", "coefficient=problem.switched_capacitance)\n    sent", SPLIT_POINT),
+    Mutation("vehicles stand still in the pause", "envs/split_point.py", "(cost.round_time + self.params.pause)", "(cost.round_time)", SPLIT_POINT),
+    Mutation("selection knows the true gains", "envs/split_point.py", "self.able(self.believed(state))", "self.able(state)", SPLIT_POINT),
+    Mutation("who leaves too early is selected", "envs/split_point.py", "min(nominal, axis=-1) <= left", "min(nominal, axis=-1) <= 1e9 * left", SPLIT_POINT),
+    Mutation("newcomers inherit a budget", "envs/split_point.py", "renewed(state.energy_budget, draw.energy_budget)", "state.energy_budget", SPLIT_POINT),
+    Mutation("budgets kept by half", "envs/split_point.py", "present & (asked.client_energy > budget)", "present & (asked.client_energy > 2.0 * budget)", SPLIT_POINT),
+    Mutation("server's time forgotten", "envs/quantization.py", "xp.where(present, problem.compute_time + problem.server_time, 0.0)", "xp.where(present, problem.compute_time, 0.0)", QUANTIZATION),
+    Mutation("benefit times energy", "envs/quantization.py", "benefit / xp.where(present, client_energy, 1.0)", "benefit * xp.where(present, client_energy, 1.0)", QUANTIZATION),
+    Mutation("noise of one channel for all", "envs/quantization.py", '(p.num_channels if p.noise == "fixed" else 1)', "1", QUANTIZATION),
+    Mutation("full precision of another size", "envs/quantization.py", " * p.bits_max / 32.0", "", QUANTIZATION),
+    Mutation("channel kept for a second device", "envs/quantization.py", "mine[..., None] | (one_hot(taken, channels) & found[..., None])[..., None, :]", "mine[..., None] | xp.zeros_like(scores, dtype=xp.bool)", QUANTIZATION),
     Mutation("fading not averaged", "envs/randomness.py", "/ np.dtype(dtype).type(blocks)", "/ 1"),
     Mutation("round does not move the generator", "envs/randomness.py", "0, 0, cycle, stream", "0, 0, 0, stream"),
     Mutation("aggregation without weights", "federated/parameters.py", "return np.asarray(weights / total)", "return np.full_like(weights, 1 / weights.size)", LEARNING),

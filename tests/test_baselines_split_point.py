@@ -426,7 +426,7 @@ def test_inverse_rate_undoes_the_rate(noise: Noise) -> None:
 def test_inverse_rate_is_lamberts_function_and_knows_its_limit() -> None:
     ratio = np.linspace(0.01, 0.9, 50)
     expected = -lambertw(-ratio * np.exp(-ratio), -1).real / ratio - 1.0
-    assert allocation.own_band_snr(ratio) == pytest.approx(expected, rel=1e-9)
+    assert radio.own_band_snr(ratio=ratio) == pytest.approx(expected, rel=1e-9)
     assert [kernel.own_band_snr(value) for value in ratio] == pytest.approx(expected, rel=1e-9)
     most = 20e6 * 3.0 / math.log(2.0)
     shares = allocation.share_for_rate(

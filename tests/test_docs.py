@@ -135,7 +135,9 @@ def test_toy_needs_one_file_one_line_and_its_test(tmp_path: Path) -> None:
     (copy / "tests" / "test_slots.py").write_text(TOY_TEST)
     table = copy / "envs" / "__init__.py"
     text = table.read_text().replace("from .system import", "from .slots import SlotsSystem\nfrom .system import")
-    table.write_text(text.replace("AssociationSystem,\n}", 'AssociationSystem,\n    "slots": SlotsSystem,\n}'))
+    end = ",\n}\n\n\ndef make_system"
+    assert text.count(end) == 1
+    table.write_text(text.replace(end, f',\n    "slots": SlotsSystem{end}'))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "slots or stems or pages"]
     tests = ["tests/test_slots.py", "tests/test_views.py", "tests/test_packaging.py", "tests/test_docs.py"]

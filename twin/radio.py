@@ -4,6 +4,12 @@ import math
 
 from .arrays import Array, arange_like, namespace, one_hot
 
+NEWTON_STEPS = 12
+"""Steps of a Newton iteration that starts close by; half of them are enough."""
+
+WEAK_SIGNAL = 1e-3
+"""Signal to noise below which a difference of nearly equal numbers is replaced by its series."""
+
 
 def decibel_to_ratio(value: Array) -> Array:
     """Turn decibels into a power ratio."""
@@ -170,6 +176,52 @@ def band_rate(*, bandwidth: Array, share: Array, snr: Array, noise: str) -> Arra
     return share * shannon_rate(bandwidth=bandwidth, sinr=snr / used)
 
 
+def own_band_snr(*, ratio: Array) -> Array:
+    """Return x > 0 where log(1 + x) = ratio x.
+
+    In closed form 1 + x = -W(-ratio e^-ratio) / ratio, with the branch -1 of Lambert W. Newton's iteration falls onto
+    it from the upper bound -W(-e^-(v + 1)) < 1 + sqrt(2 v) + v, and keeps its digits where ratio comes close to 1.
+
+    Args:
+        ratio: `(...)` in (0, 1).
+
+    Returns:
+        Signal over the noise of the share in use, `(...)`.
+    """
+    xp = namespace(ratio)
+    excess = xp.clip(ratio - xp.log(ratio) - 1.0, 0.0, None)
+    snr = (1.0 + xp.sqrt(2.0 * excess) + excess) / ratio - 1.0
+    for _ in range(NEWTON_STEPS):
+        step = (xp.log1p(snr) - ratio * snr) / (ratio - 1.0 / (1.0 + snr))
+        snr = snr + xp.clip(step, None, 0.0)
+    return snr
+
+
+def share_for_rate(*, bandwidth: Array, rate: Array, snr: Array, noise: str) -> Array:
+    """Least share of a band that carries a rate: the inverse of `band_rate` in the share.
+
+    "fixed": b = R / (W log2(1 + snr)). "psd": log(1 + x) = k x with x = snr / b and k = R ln 2 / (W snr); the rate is
+    out of reach of any share where k >= 1.
+
+    Args:
+        bandwidth: of the whole band W in Hz.
+        rate: `(...)` in bit/s, at least 0.
+        snr: received power over the noise power of the whole band, `(...)`, above 0.
+        noise: "psd" or "fixed".
+
+    Returns:
+        Share `(...)`, above 1 where the whole band is too little and inf where no band is enough.
+    """
+    xp = namespace(rate)
+    if noise == "fixed":
+        return rate / shannon_rate(bandwidth=bandwidth, sinr=snr)
+    ratio = rate * math.log(2.0) / (bandwidth * snr)
+    inside = (ratio > 0.0) & (ratio < 1.0 - 4.0 * xp.finfo(ratio.dtype).eps)
+    share = snr / own_band_snr(ratio=xp.where(inside, ratio, 0.5))
+    beyond = xp.astype(xp.where(ratio > 0.0, xp.inf, 0.0), ratio.dtype)
+    return xp.where(inside, share, beyond)
+
+
 def power_for_energy(
     *,
     bits: Array,
@@ -208,7 +260,9 @@ def power_for_energy(
         rate = band_rate(bandwidth=bandwidth, share=share, snr=power * snr_per_watt, noise=noise)
         per_power = xp.where(sends, bits, 1.0) / rate
         received = power * per_watt
-        slope = per_power * (1.0 - received / (1.0 + received) / xp.log1p(received))
+        exact = 1.0 - received / (1.0 + received) / xp.log1p(xp.where(received > 0.0, received, 1.0))
+        weak = received * (0.5 - received * (5.0 / 12.0))
+        slope = per_power * xp.where(received > WEAK_SIGNAL, exact, weak)
         power = power + xp.maximum(energy - power * per_power, xp.zeros_like(power)) / slope
         power = xp.clip(power, power_min, power_max)
     return xp.where(sends, power, power_max)

@@ -13,7 +13,8 @@ from .training import STEP
 PANELS = (
     ("loss", "loss", "log"),
     ("reward", "reward, scaled", "linear"),
-    ("ratio", "held-out ratio to swap matching", "log"),
+    ("ratio", "held-out ratio to the reference, lower is better", "log"),
+    ("violations", "decisions beyond a limit", "linear"),
     ("exploration", "exploration", "linear"),
 )
 

@@ -505,6 +505,12 @@ class QuantizationSystem(System):
         """Return the energy that each device used, `(..., N)` in J."""
         return state.energy_used
 
+    def undecided(self, state: State) -> Decision:
+        """Return the decision in which nobody has a channel."""
+        xp = namespace(state.gain)
+        nothing = xp.zeros_like(state.distance, dtype=xp.int64)
+        return Decision(nothing - 1, nothing, xp.zeros_like(state.distance))
+
     def read(self, state: State, actions: Array) -> Decision:
         """Return what `actions` `(..., N, M + 3)` ask for, limits aside.
 

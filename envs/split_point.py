@@ -635,7 +635,7 @@ class SplitPointSystem(System):
         """Return the energy that each vehicle used, `(..., N)` in J."""
         return state.energy_used
 
-    def no_decision(self, state: State) -> Decision:
+    def undecided(self, state: State) -> Decision:
         """Return the decision in which nobody takes part."""
         xp = namespace(state.gain)
         zero = xp.zeros_like(state.gain)

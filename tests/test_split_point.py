@@ -446,7 +446,7 @@ def test_actions_of_the_optimum_say_what_it_is(params: dict[str, Any]) -> None:
 def test_mask_allows_the_cuts_that_an_equal_share_affords(params: dict[str, Any]) -> None:
     system = build(**params)
     state = begin(system, (30,))
-    mask = system.mask(state, system.no_decision(state))
+    mask = system.mask(state, system.undecided(state))
     assert mask.dtype == np.int8
     p, everyone = system.params, np.ones_like(state.gain)
     for cut in range(p.num_cuts):
@@ -588,7 +588,7 @@ def test_who_takes_part_and_what_is_seen(params: dict[str, Any]) -> None:
             np.array(left)[:, None],
             np.array(capped),
         ]
-        seen = system.observe(state, system.no_decision(state))
+        seen = system.observe(state, system.undecided(state))
         assert seen.dtype == np.float32
         offset = 0
         for field, column in zip(fields, columns, strict=True):
@@ -596,7 +596,7 @@ def test_who_takes_part_and_what_is_seen(params: dict[str, Any]) -> None:
             np.testing.assert_allclose(part, normalised(field, column), atol=2e-6, err_msg=field.name)
             offset += field.size
         assert offset == system.observation_size == seen.shape[1]
-        one = system.observe(state, system.no_decision(state), np.array(1))
+        one = system.observe(state, system.undecided(state), np.array(1))
         np.testing.assert_array_equal(one, seen[1])
     assert chosen > 0
 

@@ -45,7 +45,7 @@ ENVIRONMENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "violation_weight": 3.0,
         "violation_margin": 0.03,
         "dtype": "float32",
-        "steps": 1_500_000,
+        "steps": 2_000_000,
     },
     ("quantization", "ddpg"): {
         "max_cycles": 1,

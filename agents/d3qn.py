@@ -331,7 +331,7 @@ class D3QN:
             discount = torch.where(complete, discount, 1.0)
             self.measured["reward"].append(torch.where(complete, earned[:, 0], torch.nan))
         else:
-            self.measured["reward"].append(earned.mean(dim=1))
+            self.measured["reward"].append(earned.mean(dim=1).masked_fill(self._idle, torch.nan))
         over = tensor(terminated) | tensor(truncated)
         final = over if self.settings.last_round == "terminates" else tensor(terminated)
         discount = torch.where(final, 0.0, discount)

@@ -117,6 +117,15 @@ class DDPG:
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "split_point": {},
+        "split_point_fine": {
+            "worst_sharpness": 30.0,
+            "exploration_start": 0.1,
+            "noise_start": 0.05,
+            "noise_end": 0.03,
+            "entropy_start": 0.0,
+            "learning_rate": 5e-4,
+            "saturation": 1e-5,
+        },
         "quantization": {
             "hidden": (64, 64),
             "mixing": "mean",

@@ -45,6 +45,14 @@ def test_dqn_is_refused_where_all_decide_at_once(load: Callable[[str], Any]) -> 
         load("stable_baselines3_central").main("dqn", "simultaneous")
 
 
+@pytest.mark.parametrize("algorithm", ["sac", "td3"])
+def test_split_point(load: Callable[[str], Any], capsys: pytest.CaptureFixture[str], algorithm: str) -> None:
+    trained, random = load("stable_baselines3_split_point").main(algorithm, steps=300, vehicles=4, episodes=1)
+    assert trained > 0.0
+    assert random > 0.0
+    assert said(capsys).startswith(f"{algorithm} on split_point with 4 vehicles")
+
+
 @pytest.mark.filterwarnings("ignore:PettingZoo in TorchRL is tested:UserWarning")
 def test_torchrl_is_much_faster_in_batches(load: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
     factor = load("torchrl_batched").main(num_envs=256, rounds=20, clients=8)

@@ -20,6 +20,13 @@ KINDS: list[dict[str, Any]] = [
     {"decisions": "sequential"},
     {"decisions": "sequential", "preset": "heterogeneous"},
 ]
+BOXES: list[tuple[str, dict[str, Any]]] = [
+    ("split_point", {"num_vehicles": 3, "max_cycles": 3}),
+    ("split_point", {"num_vehicles": 5, "radius": 120.0, "max_cycles": 4, "reward_rule": "own"}),
+    ("quantization", {"num_clients": 4, "num_channels": 2, "max_cycles": 3}),
+    ("quantization", {"num_clients": 3, "num_channels": 5, "max_cycles": 2, "dtype": "float32"}),
+]
+"""Systems whose actions are boxes: TorchRL's `ActionMask` has nothing to say there."""
 
 
 def key(env: TorchRLView, name: str) -> tuple[str, ...]:
@@ -35,6 +42,43 @@ def test_specs_hold(kind: dict[str, Any]) -> None:
     env = torchrl_env("association", 3, **SMALL, **kind)
     check_env_specs(env)
     check_env_specs(masked(env))
+
+
+@pytest.mark.parametrize(("name", "kind"), BOXES)
+def test_specs_of_boxes_hold(name: str, kind: dict[str, Any]) -> None:
+    env = torchrl_env(name, 3, **kind)
+    check_env_specs(env)
+    action, agents = env.action_spec["agents", "action"], len(env.system.agents)
+    assert action.shape == (3, agents, env.system.action_size)
+    assert (action.low == -1.0).all()
+    assert (action.high == 1.0).all()
+
+
+@pytest.mark.parametrize(("name", "kind"), BOXES)
+def test_boxes_play_as_single_environments(name: str, kind: dict[str, Any]) -> None:
+    env = torchrl_env(name, 4, shared_draws=False, **kind)
+    env.set_seed(11)
+    played = env.rollout(9, break_when_any_done=False)
+    mask, objective = env.system.mask_name, env.system.objective
+    assert mask == "choice_mask"
+    assert int(played["next", "done"].sum()) == 4 * (9 // kind["max_cycles"])
+    tolerance = 1e-4 if "dtype" in kind else 1e-6
+    for copy in range(4):
+        single = envs.parallel_env(name, **kind)
+        seen, infos = single.reset(seed=11 + copy)
+        for row in played[copy].unbind(0):
+            agents = row["agents"]
+            np.testing.assert_allclose(agents["observation"], np.stack(list(seen.values())), atol=1e-5)
+            np.testing.assert_array_equal(agents[mask], np.stack([info[mask] for info in infos.values()]).astype(bool))
+            actions = dict(zip(single.agents, agents["action"].numpy(), strict=True))
+            seen, rewards, _, truncated, infos = single.step(actions)
+            after = row["next"]
+            np.testing.assert_allclose(after["agents", "reward"][:, 0], list(rewards.values()), rtol=tolerance)
+            first = next(iter(infos.values()))
+            np.testing.assert_allclose(after["info", objective].item(), first[objective], rtol=tolerance)
+            assert bool(after["truncated"]) == all(truncated.values())
+            if not single.agents:
+                seen, infos = single.reset()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -419,7 +419,7 @@ def test_successive_approximation_rises_within_the_energy(noise: Noise) -> None:
 def test_inverse_rate_undoes_the_rate(noise: Noise) -> None:
     share, snr = np.meshgrid(np.geomspace(1e-6, 1.0, 25), np.geomspace(1e-3, 1e9, 25))
     rate = radio.band_rate(bandwidth=20e6, share=share, snr=snr, noise=noise)
-    found = allocation.share_for_rate(bandwidth=20e6, rate=rate, snr=snr, noise=noise)
+    found = radio.share_for_rate(bandwidth=20e6, rate=rate, snr=snr, noise=noise)
     assert found == pytest.approx(share, rel=1e-9)
 
 
@@ -429,7 +429,7 @@ def test_inverse_rate_is_lamberts_function_and_knows_its_limit() -> None:
     assert radio.own_band_snr(ratio=ratio) == pytest.approx(expected, rel=1e-9)
     assert [kernel.own_band_snr(value) for value in ratio] == pytest.approx(expected, rel=1e-9)
     most = 20e6 * 3.0 / math.log(2.0)
-    shares = allocation.share_for_rate(
+    shares = radio.share_for_rate(
         bandwidth=20e6, rate=np.array([0.0, 0.999 * most, most, 2.0 * most]), snr=3.0, noise="psd"
     )
     assert shares[0] == 0.0

@@ -7,7 +7,7 @@ from typing import Any
 import fedtwin.envs as envs
 import numpy as np
 import pytest
-from fedtwin.agents import D3QN
+from fedtwin.agents import D3QN, DDPG
 from fedtwin.agents.sb3 import ALGORITHMS, SB3Agent, make_model
 from fedtwin.agents.training import BEST
 from fedtwin.evaluation.held_out import HeldOut
@@ -20,6 +20,11 @@ TINY = (
     "association --num-clients 3 --num-channels 2 --num-servers 2 --num-envs 8 --replay 500 --batch 8 --learn-after 50 "
     "--steps 600 --score-every 200 --held-out 4"
 ).split()
+LEARNING = (
+    "--num-envs 8 --replay 500 --batch 8 --hidden 8 6 --learn-after 50 --steps 600 --score-every 200 --held-out 4"
+).split()
+SPLIT_POINT = ["split_point", "--num-vehicles", "3", *LEARNING]
+QUANTIZATION = ["quantization", "--num-clients", "4", "--num-channels", "2", *LEARNING]
 
 
 def test_presets_carry_table_i_and_their_environment() -> None:
@@ -47,14 +52,30 @@ def test_shipped_trainings_are_complete(name: str) -> None:
         (["assosiation"], "did you mean 'association'"),
         (["association", "--preset", "papers"], "did you mean 'paper'"),
         (["--figure", "demo"], r"it belongs to fedtwin-evaluate"),
-        ([*TINY, "--agent", "ppo"], "must be d3qn, greedy, sb3:ppo"),
-        ([*TINY, "--agent", "sb3:sac"], "unknown Stable-Baselines3 algorithm 'sac'"),
+        ([*TINY, "--agent", "ppo"], "agent is 'ppo', must be d3qn, greedy, ddpg, hybrid or sb3:ALGORITHM"),
+        ([*SPLIT_POINT, "--agent", "ppo"], "agent is 'ppo', must be d3qn, greedy, ddpg, hybrid or sb3:ALGORITHM"),
+        ([*TINY, "--agent", "sb3:sac"], "sac takes no discrete actions, must be one of a2c, dqn, ppo"),
+        ([*TINY, "--agent", "sb3:trpo"], "unknown Stable-Baselines3 algorithm 'trpo'; did you mean"),
         ([*TINY, "--agent", "sb3:ppo", "--sb3", "{"], "must be JSON"),
         ([*TINY, "--agent", "sb3:ppo", "--sb3", '{"n_stepz": 3}'], "settings of ppo: .*n_stepz"),
         ([*TINY, "--agent", "sb3:dqn", "--decisions", "simultaneous"], "dqn takes no joint action"),
         ([*TINY, "--learning-rate", "0"], "learning_rate is 0.0, must be above 0"),
         ([*TINY, "--start", "nothing"], "unknown agent 'nothing'"),
         ([*TINY, "--decisions", "simultaneous"], "network 'pairs' needs sequential decisions"),
+        (
+            ["association", "--num-clients", "40", "--held-out", "2", "--agent", "ddpg"],
+            "actions are a MultiDiscrete .*must be a Box",
+        ),
+        ([*TINY, "--agent", "hybrid"], "association has no numbers beside its choices"),
+        ([*TINY, "--agent", "hybrid", "--decisions", "sequential"], "association has no numbers beside its choices"),
+        ([*SPLIT_POINT, "--agent", "d3qn"], "actions are Box.*must be Discrete"),
+        ([*SPLIT_POINT, "--agent", "greedy"], "agent greedy belongs to association, not to split_point"),
+        ([*SPLIT_POINT, "--agent", "sb3:dqn"], "dqn takes no box of actions, must be one of a2c, ddpg, ppo, sac, td3"),
+        ([*SPLIT_POINT, "--hidden", "8"], "must have two layers or more"),
+        ([*SPLIT_POINT, "--agent", "hybrid", "--hidden", "8"], "must have two layers or more"),
+        ([*SPLIT_POINT, "--preset", "hybrid"], "unknown preset 'hybrid'"),
+        ([*SPLIT_POINT, "--start", "association-sequential"], "holds d3qn, not ddpg"),
+        ([*SPLIT_POINT, "--worst-sharpness", "0"], "worst_sharpness is 0.0, must be above 0"),
     ],
 )
 def test_errors_end_with_one_line(
@@ -96,6 +117,79 @@ def test_training_writes_weights_logs_and_curves(
     assert "holds a run with seed = 0, not 1" in capsys.readouterr().err
 
 
+def test_systems_have_agents_and_presets_of_their_own() -> None:
+    for name, agent, kind in (
+        ("split_point", "", "DDPGSettings"),
+        ("quantization", "", "DDPGSettings"),
+        ("split_point", "hybrid", "D3QNSettings"),
+        ("quantization", "hybrid", "D3QNSettings"),
+    ):
+        job = parse([name, *(["--agent", agent] if agent else [])])
+        assert job.options.agent == (agent or "ddpg")
+        assert job.preset == (agent or name)
+        assert job.system.name == name
+        assert type(job.settings).__name__ == kind
+    assert parse(["quantization"]).settings.mixing == "mean"
+    assert parse(["split_point", "--agent", "hybrid"]).settings.network == "shared"
+    assert parse(["split_point", "--preset", "independent"]).settings.network == "independent"
+    assert parse(["split_point", "--max-cycles", "4"]).system.params.max_cycles == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "agents"),
+    [
+        (SPLIT_POINT, DDPG, 3),
+        ([*SPLIT_POINT, "--discount", "0.5", "--max-cycles", "3"], DDPG, 3),
+        (QUANTIZATION, DDPG, 4),
+        ([*SPLIT_POINT, "--agent", "hybrid"], D3QN, 3),
+        ([*QUANTIZATION, "--agent", "hybrid"], D3QN, 4),
+    ],
+)
+def test_hybrid_decisions_are_learned(
+    arguments: list[str], kind: Any, agents: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["--output", str(tmp_path)]
+    main([*arguments, *output])
+    lines = facts(tmp_path)
+    assert lines[-1]["transitions"] >= 600
+    assert {"loss", "reward", "ratio", "learning_rate", "exploration"} <= set(lines[-1])
+    assert ("actor_loss" in lines[-1]) is (kind is DDPG)
+    assert ("efficiency" in lines[-1]) is (arguments[0] == "quantization")
+    measured = ("loss", "reward", "learning_rate", "exploration", "steps_per_second")
+    assert all(np.isfinite([line[name] for name in measured]).all() for line in lines)
+    agent = kind.load(tmp_path / BEST)
+    assert agent.shape.agents == agents
+    assert agent.about["system"] == arguments[0]
+    assert agent.about["command"].startswith(f"fedtwin-train {arguments[0]} ")
+    assert (tmp_path / "curves.png").is_file()
+    main([*arguments, *output])
+    assert facts(tmp_path) == lines
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([*arguments, *output, "--seed", "1"])
+    assert "holds a run with seed = 0, not 1" in capsys.readouterr().err
+
+
+def test_hybrid_training_starts_from_weights_of_fewer_agents(tmp_path: Path) -> None:
+    for agent in ("ddpg", "hybrid"):
+        first, second = tmp_path / agent, tmp_path / f"{agent}-larger"
+        main([*SPLIT_POINT, "--agent", agent, "--output", str(first), "--steps", "200"])
+        larger = [*SPLIT_POINT, "--num-vehicles", "5", "--agent", agent, "--steps", "200"]
+        main([*larger, "--start", str(first / BEST), "--output", str(second)])
+        assert facts(second)[-1]["transitions"] >= 200
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "ppo"])
+def test_stable_baselines_take_boxes(algorithm: str, tmp_path: Path) -> None:
+    settings = {"td3": {"learning_starts": 40, "batch_size": 8}, "ppo": {"n_steps": 10, "batch_size": 20}}
+    options = ["--agent", f"sb3:{algorithm}", "--sb3", json.dumps(settings[algorithm]), "--num-envs", "2"]
+    short = ["--steps", "80", "--score-every", "40", "--output", str(tmp_path)]
+    main([*SPLIT_POINT, *options, *short])
+    assert (tmp_path / "model.zip").is_file()
+    assert facts(tmp_path)[-1]["transitions"] >= 80
+    assert {"ratio", "violations"} <= set(facts(tmp_path)[-1])
+
+
 def test_training_starts_from_other_weights(tmp_path: Path) -> None:
     larger = [*TINY, "--num-clients", "4", "--num-channels", "3"]
     main([*larger, "--start", "association-sequential", "--output", str(tmp_path), "--steps", "200"])
@@ -129,7 +223,7 @@ def test_stable_baselines_models_score_like_agents() -> None:
     score = HeldOut(system, 20)(agent)
     assert set(score) == {"ratio", "ratio_median", "above_2", "above_10"}
     assert score["ratio"] > 1.0
-    assert set(ALGORITHMS) == {"a2c", "dqn", "ppo"}
+    assert set(ALGORITHMS) == {"a2c", "ddpg", "dqn", "ppo", "sac", "td3"}
 
 
 def test_held_out_scores_are_ratios_to_the_reference() -> None:

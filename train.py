@@ -123,7 +123,9 @@ def parse(arguments: Sequence[str]) -> Job:
     if name not in SYSTEMS:
         raise unknown_name("system", name, SYSTEMS)
     agent = known.agent or figure.get("agent", "d3qn" if name == "association" else "ddpg")
-    presets = PRESETS.get(agent, PRESETS["d3qn"])
+    others = tuple(system for system in SYSTEMS if system != name)
+    every = PRESETS.get(agent, PRESETS["d3qn"])
+    presets = {label: settings for label, settings in every.items() if not label.startswith(others)}
     preset = known.preset or figure.pop("preset", DEFAULT_PRESET.get((name, agent), next(iter(presets))))
     figure.pop("preset", None)
     if preset not in presets:

@@ -229,14 +229,17 @@ class D3QN:
         """Return the legal actions of the highest values.
 
         Args:
-            observation: `(B, size)` where agents share the network, else `(B, agents, size)`; NumPy or torch.
+            observation: `(B, size)` of the agents in turn, or of all, `(B, agents, size)` or `(B, agents size)`; NumPy
+                or torch.
             mask: legal actions `(B, num_actions)` or `(B, agents, num_actions)`; None: all.
 
         Returns:
             Integers `(B,)` or `(B, agents)`, of the library of `observation`.
         """
         seen = torch.as_tensor(observation, device=self.device, dtype=torch.float32)
-        batch = seen.shape[:-1]
+        batch = tuple(seen.shape[:-1])
+        if self.shape.agents > 1 and seen.shape[-1] == self.shape.agents * self.shape.observation_size:
+            batch = (*batch, self.shape.agents)
         values = self.averaged(seen.reshape(-1, self.shape.agents, self.shape.observation_size))
         if mask is not None:
             legal = torch.as_tensor(mask, device=self.device).bool()

@@ -210,28 +210,33 @@ class DDPG:
         """Return the averaged actor's actions.
 
         Args:
-            observation: `(B, agents, size)`, of any number of agents where they share a network, or
-                `(B, agents size)`; NumPy or torch.
+            observation: `(B, agents, size)`, `(B, agents size)` or `(agents size)`, of any number of agents where they
+                share a network; NumPy or torch.
             mask: legal choices `(B, agents, num_choices)`; None: all.
 
         Returns:
-            Numbers in [-1, 1], `(B, agents, action_size)` or `(B, agents action_size)` as the observation, of its
-            library; illegal choices have the score -1.
+            Numbers in [-1, 1], of the shape of the observation with `action_size` for size, of its library; illegal
+            choices have the score -1.
 
         Raises:
-            ValueError: another number of agents, where each has a network of its own.
+            ValueError: an observation of another size, or of another number of agents where each has a network of its
+                own.
         """
         seen = torch.as_tensor(observation, device=self.device, dtype=torch.float32)
-        agents = self.shape.agents if seen.ndim == 2 else seen.shape[1]
+        size = self.shape.observation_size
+        flat = seen.reshape(-1, seen.shape[-1]) if seen.ndim < 3 else seen.flatten(1)
+        agents, rest = divmod(flat.shape[1], size)
+        if rest or not agents or (seen.ndim > 2 and seen.shape[-1] != size):
+            raise ValueError(f"observation has shape {tuple(seen.shape)}, must have {size} numbers for each agent")
         if agents != self.shape.agents and self.settings.network != "shared":
             raise ValueError(f"observations are of {agents} agents, must be of {self.shape.agents}: each has a network")
-        actions = torch.tanh(self.averaged(seen.reshape(len(seen), agents, self.shape.observation_size)))
+        actions = torch.tanh(self.averaged(flat.reshape(len(flat), agents, size)))
         if mask is not None and self.shape.num_choices:
             legal = torch.as_tensor(mask, device=self.device).bool()
             scores = actions[..., : self.shape.num_choices]
             scores.masked_fill_(~legal.reshape(scores.shape), -1.0)
-        if seen.ndim == 2:
-            actions = actions.flatten(1)
+        if seen.ndim < 3:
+            actions = actions.reshape(*seen.shape[:-1], agents * self.shape.action_size)
         return actions if isinstance(observation, Tensor) else actions.cpu().numpy()
 
     # Learning.

@@ -81,7 +81,9 @@ def check_fit(agent: D3QN | DDPG, system: System, **sizes: int) -> None:
     for name, size in wanted.items():
         own = getattr(agent.shape, name)
         if own != size:
-            raise ValueError(f"the weights are for {name} = {own}, {system.name} has {size}")
+            raise ValueError(
+                f"the weights are for {name} = {own}, {system.name} has {size}: train others with fedtwin-train"
+            )
 
 
 def hybrid(agent: D3QN) -> Solver:
@@ -91,6 +93,7 @@ def hybrid(agent: D3QN) -> Solver:
         """Learned choices (D3QN, one network for all agents) with exact numbers."""
         check_fit(agent, system, num_actions=system.num_actions)
         seen = system.believed(state)
+        system.remember(seen)
         observation, mask = system.observe(seen, None), system.mask(seen, None)
         shape = tuple(mask.shape)
         with torch.no_grad():
@@ -112,6 +115,7 @@ def ddpg(agent: DDPG) -> Solver:
         """Learned decisions (DDPG), projected to what keeps every limit."""
         check_fit(agent, system, num_choices=system.num_actions, action_size=system.action_size)
         seen = system.believed(state)
+        system.remember(seen)
         observation, mask = system.observe(seen, None), system.mask(seen, None)
         flat = (-1, *observation.shape[-2:])
         actions = agent.act(observation.reshape(flat), mask.reshape(-1, *mask.shape[-2:]))

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol
 
 import numpy as np
 
-from ..envs.checks import reject, to_numpy
+from ..envs.checks import check_integers, reject, to_numpy
 from ..envs.randomness import generator
 from ..envs.split_point import Decision, Problem, SplitPointSystem, State, at_cut, round_cost
 from ..envs.split_point import least_energy as energy_at_least
@@ -227,7 +227,7 @@ def solve(problem: Problem, allowed: Array) -> Decision:
         frequency_max=float(problem.frequency_max),
         power_min=float(problem.power_min),
         power_max=float(problem.power_max),
-        psd=problem.noise == "psd",
+        psd=not radio.whole_band_noise(problem.noise),
     )
     cut = np.full(rounds.budget.shape, -1)
     share, frequency, power = (np.zeros(rounds.budget.shape) for _ in range(3))
@@ -257,7 +257,9 @@ def allocate(problem: Problem, cut: Array) -> Decision:
     Raises:
         ValueError: a budget that can not be kept at these cuts; see `check_budgets` and `affordable_cut`.
     """
-    chosen = to_numpy(cut)[..., None] == np.arange(problem.cycles.shape[-1])
+    cuts = problem.cycles.shape[-1]
+    check_integers(cut, tuple(problem.energy_budget.shape), -1, cuts - 1, "cut", "vehicle_{}".format)
+    chosen = to_numpy(cut)[..., None] == np.arange(cuts)
     return solve(problem, chosen)
 
 
@@ -436,7 +438,7 @@ def on_its_own(problem: Problem, share: Array) -> Decision:
         fixed_time=problem.fixed_time[..., None, :],
         server_time=problem.server_time[..., None, :],
         energy_budget=problem.energy_budget[..., None],
-        snr_per_watt=problem.snr_per_watt[..., None] / (used if problem.noise == "psd" else 1.0),
+        snr_per_watt=problem.snr_per_watt[..., None] / (1.0 if radio.whole_band_noise(problem.noise) else used),
         taking_part=problem.taking_part[..., None],
     )
     decision = tree_map(lambda values: values[..., 0], solve(alone, np.ones(alone.cycles.shape, np.bool_)))

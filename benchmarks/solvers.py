@@ -8,7 +8,7 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
-from fedtwin.baselines import SOLVERS
+from fedtwin.baselines import SOLVERS, learned
 from fedtwin.envs import make_system
 from fedtwin.envs.randomness import generator
 from fedtwin.envs.system import System
@@ -40,6 +40,11 @@ CASES = (
 )
 
 
+def classical(system: str) -> dict[str, Any]:
+    """Return the solvers of any size; learned ones have a benchmark of their own."""
+    return {name: solve for name, solve in SOLVERS[system].items() if name not in learned.LEARNERS}
+
+
 def lost(system: System, state: Any, decision: Any, best: Any) -> np.ndarray:
     """Return by how much, in %, each twin's objective is worse than that of the decision `best`."""
     found, optimum = (getattr(system.cost(state, each), system.objective) for each in (decision, best))
@@ -64,7 +69,7 @@ def single_time(system: System, state: Any, method: str) -> float:
 
 def batch_times(system: System, state: Any, twins: int) -> dict[str, float]:
     """Return the median times per twin of a whole batch in ms, methods in turn, the first sample thrown away."""
-    methods = SOLVERS[system.name]
+    methods = classical(system.name)
     times: dict[str, list[float]] = {method: [] for method in methods}
     for sample in range(BATCH_SAMPLES + 1):
         for method, solve in methods.items():
@@ -82,7 +87,7 @@ def columns(case: Case, size: dict[str, int]) -> dict[str, tuple[str, str]]:
     batched = batch_times(system, state, case.twins)
     best = SOLVERS[case.system]["exact"](system, state)
     cells = {}
-    for method, solve in SOLVERS[case.system].items():
+    for method, solve in classical(case.system).items():
         gaps = lost(system, state, solve(system, state), best)
         gap = f"{np.nanmean(gaps):.1f} / {np.nanmax(gaps):.1f}"
         cells[method] = gap, f"{single_time(system, state, method):.2f} / {batched[method]:.3f}"
@@ -100,7 +105,7 @@ def table(case: Case) -> list[str]:
         "| method | " + " | ".join(heads) + " |",
         "| --- |" + " --- |" * (2 * len(found)),
     ]
-    for method in SOLVERS[case.system]:
+    for method in classical(case.system):
         lines.append(f"| `{method}` | " + " | ".join(" | ".join(cells[method]) for cells in found.values()) + " |")
     return [*lines, ""]
 

@@ -186,7 +186,8 @@ def round_cost(problem: Problem, decision: Decision) -> Cost:
     """
     xp = namespace(problem.snr_per_watt)
     present = decision.channel >= 0
-    snr = decision.power * on_channel(problem.snr_per_watt, decision.channel)
+    power = xp.where(present, decision.power, 0.0)
+    snr = power * on_channel(problem.snr_per_watt, decision.channel)
     wide = problem.channel_bandwidth + xp.zeros_like(problem.snr_per_watt)
     rate = radio.shannon_rate(bandwidth=on_channel(wide, decision.channel), sinr=snr)
     bits = xp.astype(decision.bits, snr.dtype)
@@ -194,7 +195,7 @@ def round_cost(problem: Problem, decision: Decision) -> Cost:
     uplink = xp.where(present, radio.transmission_delay(bits=sent_bits, rate=xp.where(present, rate, 1.0)), 0.0)
     computing = xp.where(present, problem.compute_time + problem.server_time, 0.0)
     spent = xp.where(present, problem.compute_energy, 0.0)
-    sent = radio.transmission_energy(power=decision.power, delay=uplink)
+    sent = radio.transmission_energy(power=power, delay=uplink)
     amplitude, rise, floor = problem.benefit
     benefit = quantization.learning_benefit(bits=bits, amplitude=amplitude, rate=rise, floor=floor)
     client_energy = spent + sent
@@ -308,7 +309,6 @@ class QuantizationSystem(System):
     version: ClassVar[int] = 0
     params_type: ClassVar[type[Params]] = QuantizationParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "slides": {},
         "fixed": {"noise": "fixed"},
         "tight": {"deadline": 1.2},
         "large": {"num_clients": 100, "num_channels": 100},
@@ -341,7 +341,7 @@ class QuantizationSystem(System):
             Field("power", "p", "W", p.power_min, p.power_max, 1, "log"),
         )
         self.observation_fields = self._observation_fields()
-        self._problems: list[tuple[State, Problem, Array]] = []
+        self._frames: list[list[Any]] = []
 
     def _observation_fields(self) -> tuple[Field, ...]:
         p = self.params
@@ -452,9 +452,21 @@ class QuantizationSystem(System):
 
     def problem(self, state: State) -> Problem:
         """Return the round as a frozen problem in SI units, `(..., N, M)`."""
-        for known, problem, _ in self._problems:
-            if known is state:
-                return problem
+        return self._frame(state)[0]
+
+    def _frame(self, state: State) -> tuple[Problem, Array]:
+        """Return the problem, and the bits `(..., N, M)` that the largest power sends in time."""
+        for frame in self._frames:
+            if frame[0] is state:
+                frame[1] = self._build(state) if frame[1] is None else frame[1]
+                return frame[1]  # type: ignore[no-any-return]
+        return self._build(state)
+
+    def remember(self, *states: State) -> None:
+        """Build the problems of these states once; nothing else is remembered."""
+        self._frames = [[state, None] for state in states]
+
+    def _build(self, state: State) -> tuple[Problem, Array]:
         p, xp = self.params, namespace(state.gain)
         cycles = self.device_flop / state.flops_per_cycle
         made = Problem(
@@ -473,16 +485,11 @@ class QuantizationSystem(System):
             bits_max=p.bits_max,
             benefit=(p.benefit_amplitude, p.benefit_rate, p.benefit_floor),
         )
-        self._problems = [(state, made, most_bits(made)), *self._problems[:1]]
-        return made
+        return made, most_bits(made)
 
     def _room(self, state: State) -> Array:
-        """Return `most_bits` of the round, remembered as its problem is."""
-        for known, _, room in self._problems:
-            if known is state:
-                return room
-        self.problem(state)
-        return self._room(state)
+        """Return `most_bits` of the round."""
+        return self._frame(state)[1]
 
     def feasible(self, state: State) -> Array:
         """Return the channels `(..., N, M)` on which the fewest bits meet the deadline."""
@@ -632,6 +639,9 @@ class QuantizationSystem(System):
 
     def cost(self, state: State, decision: Decision, *, validate: bool = True) -> Cost:
         """Return the round's delays, energies and benefits; devices without a channel count 0.
+
+        What no schedule may do is priced all the same, a channel given twice and a missed deadline among it:
+        `check_decision(..., complete=True)` tells.
 
         Args:
             state: `(..., N)`.

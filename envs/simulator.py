@@ -232,6 +232,7 @@ class Simulator:
 
     def _look(self) -> None:
         self.seen = self.system.believed(self.state)
+        self.system.remember(self.state, self.seen)
 
     def _begin_round(self, anew: Array | None) -> None:
         """Prepare the decisions of a round in the copies `anew` `(B,)`; None: in all."""
@@ -324,8 +325,14 @@ class Simulator:
         return self.system.observe(self.seen, self.partial, agent)
 
     def masks(self) -> Array:
-        """Return the legal actions `(B, N, num_actions)` as int8."""
-        return self.system.mask(self.state, self.partial)
+        """Return the legal actions `(B, N, num_actions)` as int8, as the twin sees them.
+
+        Raises:
+            ValueError: before `reset`.
+        """
+        if self.state is None:
+            raise ValueError("the episode has not begun: call reset() first")
+        return self.system.mask(self.seen, self.partial)
 
     @property
     def idle(self) -> Array:

@@ -204,16 +204,17 @@ def round_cost(problem: Problem, decision: Decision) -> Cost:
     frequency = xp.where(present, decision.frequency, 1.0)
     cycles, bits = at_cut(problem.cycles, decision.cut), at_cut(problem.uplink_bits, decision.cut)
     fixed, server = at_cut(problem.fixed_time, decision.cut), at_cut(problem.server_time, decision.cut)
+    power = xp.where(present, decision.power, 0.0)
     rate = radio.band_rate(
         bandwidth=problem.bandwidth,
-        share=decision.bandwidth_share,
-        snr=decision.power * problem.snr_per_watt,
+        share=xp.where(present, decision.bandwidth_share, 0.0),
+        snr=power * problem.snr_per_watt,
         noise=problem.noise,
     )
     uplink = radio.transmission_delay(bits=bits, rate=xp.where(bits > 0.0, rate, 1.0))
     local = compute.cycles_delay(cycles=cycles, frequency=frequency)
     spent = compute.cycles_energy(cycles=cycles, frequency=frequency, coefficient=0.5 * problem.switched_capacitance)
-    sent = radio.transmission_energy(power=decision.power, delay=uplink)
+    sent = radio.transmission_energy(power=power, delay=uplink)
     client_time = local + uplink + fixed
     return Cost(
         compute_delay=local + server,
@@ -395,7 +396,7 @@ class SplitPointSystem(System):
     params_type: ClassVar[type[Params]] = SplitPointParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "slides": {"noise": "fixed"},
-        "digits": {"profile": "cnn"},
+        "digits": {"profile": "mlp", "num_cuts": 2},
     }
     observation_kinds: ClassVar[Mapping[str, Mapping[str, Any]]] = {"local": {}}
     objective: ClassVar[str] = "round_time"
@@ -427,7 +428,7 @@ class SplitPointSystem(System):
             Field("power", "phi", "W", p.power_min, p.power_max, 1, "log", "C6"),
         )
         self.observation_fields = self._observation_fields()
-        self._problems: list[tuple[State, Problem, Array]] = []
+        self._frames: list[list[Any]] = []
 
     def _observation_fields(self) -> tuple[Field, ...]:
         p = self.params
@@ -579,12 +580,15 @@ class SplitPointSystem(System):
 
     def _frame(self, state: State) -> tuple[Problem, Array]:
         """Return the problem, and the nominal times `(..., N, J)`, inf at cuts that no budget allows."""
-        for known, problem, nominal in self._problems:
-            if known is state:
-                return problem, nominal
-        made = self._build(state)
-        self._problems = [(state, *made), *self._problems[:1]]
-        return made
+        for frame in self._frames:
+            if frame[0] is state:
+                frame[1] = self._build(state) if frame[1] is None else frame[1]
+                return frame[1]  # type: ignore[no-any-return]
+        return self._build(state)
+
+    def remember(self, *states: State) -> None:
+        """Build the problems of these states once; nothing else is remembered."""
+        self._frames = [[state, None] for state in states]
 
     def _loads(self, state: State) -> Problem:
         """Return the problem as if everybody took part."""
@@ -780,6 +784,8 @@ class SplitPointSystem(System):
     def cost(self, state: State, decision: Decision, *, validate: bool = True) -> Cost:
         """Return the round's delays and energies; vehicles that do not take part count 0.
 
+        More energy than a budget allows is priced all the same: `check_decision(..., complete=True)` tells.
+
         Args:
             state: `(..., N)`.
             decision: `(..., N)`.
@@ -863,8 +869,18 @@ class SplitPointSystem(System):
     # Live learning.
 
     def procedure(self, task: Any, seed: int) -> Any:
-        """Return adaptive split federated learning of a task among these vehicles."""
-        return task.adaptive_split(self.params.num_vehicles, seed)
+        """Return adaptive split federated learning of a task among these vehicles.
+
+        Raises:
+            ValueError: a model with fewer blocks than there are cuts.
+        """
+        procedure = task.adaptive_split(self.params.num_vehicles, seed)
+        if self.params.num_cuts > len(procedure.model):
+            raise ValueError(
+                f"num_cuts is {self.params.num_cuts}, must be at most the {len(procedure.model)} blocks of the task's "
+                f"model {task.model}: take a model with more blocks, such as cnn, or fewer cuts"
+            )
+        return procedure
 
     def plan(self, state: State, decision: Decision) -> Plan:
         """Return the plan of a round: each vehicle's cut, and the samples that the costs count."""

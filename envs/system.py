@@ -181,6 +181,9 @@ class System(ABC):
         """Return the state as the twin sees it: with the estimation error that the parameters state."""
         return state
 
+    def remember(self, *states: Any) -> None:  # noqa: B027 (by default there is nothing to remember)
+        """Compute what follows from these states once; who hands them in does not change their arrays meanwhile."""
+
     def undecided(self, state: Any) -> Any:
         """Return the decision in which no agent has decided yet; where nobody waits for others, any decision."""
         return self.decide(state, self.no_actions(state), validate=False)

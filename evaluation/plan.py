@@ -31,7 +31,7 @@ class Options:
     """How an evaluation runs; the system's own parameters come beside it."""
 
     methods: tuple[str, ...] = parameter(
-        (), doc="solvers to compare; d3qn:PATH takes weights from a file; empty: the usual ones"
+        (), doc="solvers to compare; a learned one takes weights from a file as NAME:PATH; empty: the usual ones"
     )
     reference: str = parameter(
         "", doc="method that ratios refer to; empty: swap_matching or exact if compared, else the first"

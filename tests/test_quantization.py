@@ -9,7 +9,7 @@ import fedtwin.envs as envs
 import numpy as np
 import pytest
 import torch
-from fedtwin.baselines import SOLVERS
+from fedtwin.baselines import SOLVERS, learned
 from fedtwin.envs.quantization import Decision, Draw, QuantizationParams, QuantizationSystem, State
 from fedtwin.envs.randomness import RoundGenerator, generator
 from fedtwin.envs.simulator import Simulator
@@ -55,6 +55,9 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "unequal": UNEQUAL,
 }
 every_system = pytest.mark.parametrize("params", SYSTEMS.values(), ids=SYSTEMS)
+
+CLASSICAL = {name: solve for name, solve in SOLVERS["quantization"].items() if name not in learned.LEARNERS}
+"""Solvers of any size; the shipped weights are for ten channels."""
 
 
 def build(**params: Any) -> QuantizationSystem:
@@ -404,7 +407,7 @@ def test_penalty_may_be_switched_off_or_weighed() -> None:
     assert set(np.unique(heavy)) == {0.0, 2.0}
 
 
-@pytest.mark.parametrize("source", ["actions", *SOLVERS["quantization"]])
+@pytest.mark.parametrize("source", ["actions", *CLASSICAL])
 @every_system
 def test_actions_of_a_decision_lead_back_to_it(params: dict[str, Any], source: str) -> None:
     system = build(**params)
@@ -573,7 +576,7 @@ def test_nobody_takes_part() -> None:
     assert bool(np.isfinite(system.actions_of(decision)).all())
     assert int(system.conflicts(decision)) == int(system.taking_part(decision)) == 0
     assert all(bool(np.isfinite(value)) for value in system.report(cost)[0].values())
-    for solve in SOLVERS["quantization"].values():
+    for solve in CLASSICAL.values():
         assert solve(system, state).channel.tolist() == [-1, -1, -1]
     after = system.advance(state, decision, FIXED)
     assert system.cost(after, system.decide(after, actions)).efficiency == 0

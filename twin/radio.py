@@ -156,6 +156,17 @@ def sinr_for_rate(*, rate: Array, bandwidth: Array) -> Array:
     return xp.expm1(rate / bandwidth * math.log(2.0))
 
 
+def whole_band_noise(noise: str) -> bool:
+    """Whether the noise of the whole band disturbs a share of it: "fixed"; not so with "psd".
+
+    Raises:
+        ValueError: neither.
+    """
+    if noise not in ("psd", "fixed"):
+        raise ValueError(f"noise is {noise!r}, must be 'psd' or 'fixed'")
+    return noise == "fixed"
+
+
 def band_rate(*, bandwidth: Array, share: Array, snr: Array, noise: str) -> Array:
     """Rate on a share of a band. Slides, part 2: uplink of split federated learning.
 
@@ -169,7 +180,7 @@ def band_rate(*, bandwidth: Array, share: Array, snr: Array, noise: str) -> Arra
     Returns:
         Rate `(...)` in bit/s.
     """
-    if noise == "fixed":
+    if whole_band_noise(noise):
         return share * shannon_rate(bandwidth=bandwidth, sinr=snr)
     xp = namespace(share)
     used = xp.where(share > 0.0, share, 1.0)
@@ -213,7 +224,7 @@ def share_for_rate(*, bandwidth: Array, rate: Array, snr: Array, noise: str) -> 
         Share `(...)`, above 1 where the whole band is too little and inf where no band is enough.
     """
     xp = namespace(rate)
-    if noise == "fixed":
+    if whole_band_noise(noise):
         return rate / shannon_rate(bandwidth=bandwidth, sinr=snr)
     ratio = rate * math.log(2.0) / (bandwidth * snr)
     inside = (ratio > 0.0) & (ratio < 1.0 - 4.0 * xp.finfo(ratio.dtype).eps)
@@ -253,7 +264,7 @@ def power_for_energy(
         Power `(...)` in W.
     """
     xp = namespace(snr_per_watt)
-    per_watt = snr_per_watt / share if noise == "psd" else snr_per_watt
+    per_watt = snr_per_watt if whole_band_noise(noise) else snr_per_watt / share
     power = xp.zeros_like(snr_per_watt * share) + power_min
     sends = bits > 0.0
     for _ in range(steps):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.baselines import SOLVERS
+from fedtwin.baselines.split_point import allocate
 from fedtwin.envs.randomness import RoundGenerator, generator
 from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.split_point import Decision, Draw, SplitPointParams, SplitPointSystem, State
@@ -931,3 +932,45 @@ def test_fields_and_parameters_agree() -> None:
     assert system.params == SplitPointParams()
     assert system.agents[3] == "vehicle_3"
     assert not system.maximised
+
+
+def test_costs_follow_a_state_that_was_changed() -> None:
+    system = build()
+    state = system.start(system.draw(generator(0, 0, 0)))
+    decision = system.decide(state, np.zeros((10, 7), np.float32))
+    before = float(system.cost(state, decision).round_time)
+    state.gain[...] *= 0.01
+    assert float(system.cost(state, decision).round_time) > 2.0 * before
+
+
+def test_what_absent_vehicles_say_does_not_count() -> None:
+    system = build()
+    state = system.start(system.draw(generator(0, 0, 0)))
+    decision = system.decide(state, np.zeros((10, 7), np.float32))
+    out = np.arange(10) == 3
+    loud = Decision(
+        np.where(out, -1, decision.cut), *(np.where(out, np.nan, getattr(decision, name)) for name in NUMBERS)
+    )
+    quiet = Decision(loud.cut, *(np.where(out, 0.0, getattr(decision, name)) for name in NUMBERS))
+    assert float(system.cost(state, loud).energy) == float(system.cost(state, quiet).energy)
+
+
+NUMBERS = ("bandwidth_share", "frequency", "power")
+
+
+def test_unknown_noise_and_cuts_are_refused() -> None:
+    system = build()
+    problem = system.problem(system.start(system.draw(generator(0, 0, 0))))
+    with pytest.raises(ValueError, match="noise is 'Fixed', must be 'psd' or 'fixed'"):
+        allocate(dataclasses.replace(problem, noise="Fixed"), np.zeros(10, int))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"cut of vehicle_0 is 9, must be in -1\.\.3"):
+        allocate(problem, np.full(10, 9))
+
+
+def test_too_many_cuts_for_the_model_that_learns_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_cuts is 4, must be at most the 3 blocks of the task's model mlp"):
+        envs.parallel_env("split_point", learning="live")
+    env = envs.parallel_env("split_point", preset="digits", learning="live", num_vehicles=3, max_cycles=1)
+    env.reset(seed=0)
+    *_, infos = env.step({agent: env.action_space(agent).sample() for agent in env.agents})
+    assert 0.0 < infos["vehicle_0"]["accuracy"] < 1.0

@@ -546,3 +546,22 @@ def test_render_modes() -> None:
     assert after is not None
     assert before.dtype == np.uint8
     assert (before != after).any()
+
+
+@pytest.mark.parametrize("name", ["split_point", "quantization"])
+def test_masks_are_what_the_twin_sees(name: str) -> None:
+    small = {"energy_budget_low": 0.05, "energy_budget_high": 0.5} if name == "split_point" else {"deadline": 1.2}
+    vector = envs.vector_env(name, 100, twin_error_db=8.0, **small)  # type: ignore[arg-type]
+    _, infos = vector.reset(seed=0)
+    simulator, system = vector.simulator, vector.system
+    believed = system.mask(system.believed(simulator.state), simulator.partial)
+    np.testing.assert_array_equal(infos["choice_mask"].reshape(believed.shape), believed)
+    assert (believed != system.mask(simulator.state, simulator.partial)).any()
+
+
+@pytest.mark.parametrize("name", ["split_point", "quantization"])
+@pytest.mark.parametrize("view", ["parallel", "central"])
+def test_masks_wait_for_reset(name: str, view: str) -> None:
+    make, _ = VIEWS[view]
+    with pytest.raises(ValueError, match="call reset"):
+        make(name).action_masks()

@@ -158,7 +158,13 @@ def test_torch_equals_numpy_over_staggered_episodes(name: str, mode: dict[str, A
             assert facts["_final_obs"][copy]
             np.testing.assert_allclose(facts["final_obs"][copy].numpy(), infos["final_obs"][copy], atol=1e-6)
             for fact, value in infos["final_info"].items():
-                np.testing.assert_allclose(facts["final_info"][fact][copy].numpy(), value[copy], rtol=tolerance)
+                single = value.dtype == np.float32
+                np.testing.assert_allclose(
+                    facts["final_info"][fact][copy].numpy(),
+                    value[copy],
+                    rtol=max(tolerance, 1e-5 * single),
+                    atol=1e-6 * single,
+                )
     assert ended > COPIES
 
 

@@ -72,7 +72,7 @@ def _pair_weights(path: Path, changed: int, params: AssociationParams) -> PairWe
     deviation = np.where(array["deviation"] > 0.0, array["deviation"], 1.0)
     first = array["pair.weight"][0].T / deviation
     parts = {
-        "low": normaliser.low[each],
+        "low": np.array([field.low for field in fields]),
         "offset": normaliser.offset[each],
         "factor": normaliser.factor[each],
         "first": first,

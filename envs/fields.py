@@ -1,6 +1,7 @@
 """Observation fields: what agents see, in which unit, and how it becomes a number in [0, 1]."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -51,12 +52,13 @@ class Normaliser:
         """Lay out bounds and scales, one column per number."""
         columns = [field for field in fields for _ in range(field.size)]
         self.size = len(columns)
-        self.low = np.array([field.low for field in columns])
-        self.logarithmic = np.array([field.scale == "log" for field in columns])
-        self._any_log = bool(self.logarithmic.any())
+        self.low = np.array([field.low if field.scale == "log" else -math.inf for field in columns])
+        runs = [(scale, len(list(run))) for scale, run in itertools.groupby(field.scale for field in columns)]
+        ends = list(itertools.accumulate(size for _, size in runs))
+        self.logarithmic = [slice(end - n, end) for (scale, n), end in zip(runs, ends, strict=True) if scale == "log"]
         self.offset = np.array([math.log(f.low) if f.scale == "log" else f.low for f in columns])
-        ends = np.array([math.log(f.high) if f.scale == "log" else f.high for f in columns])
-        self.factor = 1.0 / (ends - self.offset)
+        top = np.array([math.log(f.high) if f.scale == "log" else f.high for f in columns])
+        self.factor = 1.0 / (top - self.offset)
         self._cache: dict[tuple[Any, Any], tuple[Array, ...]] = {}
 
     def __call__(self, raw: Array) -> Array:
@@ -66,12 +68,14 @@ class Normaliser:
         if key not in self._cache:
             floats = [like(a, raw) for a in (self.low, self.offset, self.factor)]
             ends = [xp.asarray(end, dtype=xp.float32, device=raw.device) for end in (0.0, 1.0)]
-            self._cache[key] = (*floats, *ends, xp.asarray(self.logarithmic, device=raw.device))
-        low, offset, factor, zero, one, logarithmic = self._cache[key]
-        value = raw
-        if self._any_log:
-            value = xp.where(logarithmic, xp.log(xp.where(logarithmic, xp.maximum(raw, low), 1.0)), raw)
-        return xp.minimum(xp.maximum(xp.astype((value - offset) * factor, xp.float32), zero), one)
+            self._cache[key] = (*floats, *ends)
+        low, offset, factor, zero, one = self._cache[key]
+        value = xp.maximum(raw, low)
+        for run in self.logarithmic:
+            value[..., run] = xp.log(value[..., run])
+        value -= offset
+        value *= factor
+        return xp.minimum(xp.maximum(xp.astype(value, xp.float32), zero), one)
 
 
 def scaled(number: Array, low: float, high: float) -> Array:

@@ -42,7 +42,9 @@ def check_number(field: dataclasses.Field[Any], value: Any, label: str) -> None:
         raise ValueError(f"{shown}, must be above {limits['above']:g}")
 
 
-def reject(bad: Array, values: Array, *, label: str, unit: str, limit: str) -> None:
+def reject(
+    bad: Array, values: Array, *, label: str, unit: str, limit: str, agents: Callable[[int], str] | None = None
+) -> None:
     """Raise for the first element where `bad` is true.
 
     Args:
@@ -51,6 +53,7 @@ def reject(bad: Array, values: Array, *, label: str, unit: str, limit: str) -> N
         label: name of the quantity.
         unit: its unit.
         limit: what it must be.
+        agents: name of the agent at an index of the last axis; None: the last axis is not the agents'.
 
     Raises:
         ValueError: names the element, its value and the limit.
@@ -59,7 +62,9 @@ def reject(bad: Array, values: Array, *, label: str, unit: str, limit: str) -> N
     if not bool(xp.any(bad)):
         return
     index = tuple(int(i) for i in np.argwhere(to_numpy(bad))[0])
-    shown = f"{label}{list(index)} is {to_numpy(values)[index]} {unit}".rstrip()
+    place = index if agents is None else index[:-1]
+    name = f"{label}{list(place) if place else ''}{f' of {agents(index[-1])}' if agents else ''}"
+    shown = f"{name} is {to_numpy(values)[index]} {unit}".rstrip()
     raise ValueError(f"{shown}, must be {limit}")
 
 

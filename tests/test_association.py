@@ -555,7 +555,11 @@ def test_unknown_system_names_the_nearest() -> None:
         (np.zeros(15, int), np.zeros(15, int), r"server has shape \(15,\), must be \(16,\)"),
         (np.zeros(16), np.zeros(16, int), "server has dtype float64, must be integer"),
         ([0] * 16, [0] * 16, "server is a list, must be an integer array"),
-        (np.full(16, -1), np.arange(16) % 10 - (np.arange(16) > 0), r"channel\[0\] is 0, must be -1 exactly where"),
+        (
+            np.full(16, -1),
+            np.arange(16) % 10 - (np.arange(16) > 0),
+            r"channel of client_0 is 0, must be -1 exactly where",
+        ),
     ],
 )
 def test_bad_decisions(server: Any, channel: Any, message: str) -> None:
@@ -608,7 +612,7 @@ def test_a_complete_decision_leaves_no_active_client_out() -> None:
     state = system.start(system.draw(generator(0, 0, 0)))
     partial = Decision(np.array([0, -1, 1]), np.array([0, -1, 1]))
     system.check_decision(state, partial)
-    with pytest.raises(ValueError, match=r"server\[1\] is -1, must be at least 0: the client is active"):
+    with pytest.raises(ValueError, match=r"server of client_1 is -1, must be at least 0: the client is active"):
         system.check_decision(state, partial, complete=True)
     spent = dataclasses.replace(state, energy_used=np.array([0.0, np.inf, 0.0]), energy_budget=np.ones(3))
     system.check_decision(spent, partial, complete=True)

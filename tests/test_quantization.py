@@ -742,9 +742,9 @@ def test_bad_draws(name: str, value: float, message: str) -> None:
         ("channel", 10, "channel of client_0 is 10, must be in -1..9"),
         ("channel", -2, "channel of client_0 is -2, must be in -1..9"),
         ("bits", 33, "bits of client_0 is 33, must be in 0..32"),
-        ("bits", 1, "bits[0] is 1, must be in 2..32"),
-        ("power", 0.3, "power[0] is 0.3 W, must be in 0.01..0.2"),
-        ("power", np.nan, "power[0] is nan W, must be in 0.01..0.2"),
+        ("bits", 1, "bits of client_0 is 1, must be in 2..32"),
+        ("power", 0.3, "power of client_0 is 0.3 W, must be in 0.01..0.2"),
+        ("power", np.nan, "power of client_0 is nan W, must be in 0.01..0.2"),
     ],
 )
 def test_bad_decisions(name: str, value: float, message: str) -> None:
@@ -771,11 +771,11 @@ def test_complete_decisions_share_no_channel_and_miss_no_deadline() -> None:
     clash = Decision(np.array([1, 1, -1]), np.array([2, 2, 0]), np.array([0.2, 0.2, 0.0]))
     assert int(system.conflicts(clash)) == 1
     system.check_decision(state, clash)
-    with pytest.raises(ValueError, match=r"devices on a taken channel\[\] is 1, must be 0"):
+    with pytest.raises(ValueError, match=r"devices on a taken channel is 1, must be 0"):
         system.check_decision(state, clash, complete=True)
     late = Decision(np.array([0, -1, -1]), np.array([32, 0, 0]), np.array([0.01, 0.0, 0.0]))
     system.check_decision(state, late)
-    with pytest.raises(ValueError, match=r"time\[0\] is .* s, must be at most the deadline of 2"):
+    with pytest.raises(ValueError, match=r"time of client_0 is .* s, must be at most the deadline of 2"):
         system.check_decision(state, late, complete=True)
 
 

@@ -853,14 +853,14 @@ def test_bad_draws(name: str, value: float, message: str) -> None:
     [
         ("cut", 4, "cut of vehicle_1 is 4, must be in -1..3"),
         ("cut", -2, "cut of vehicle_1 is -2, must be in -1..3"),
-        ("bandwidth_share", 1.5, "bandwidth_share[1] is 1.5, must be in 0..1"),
-        ("bandwidth_share", np.nan, "bandwidth_share[1] is nan, must be in 0..1"),
-        ("bandwidth_share", 0.0, "bandwidth_share[1] is 0.0, must be above 0: the vehicle takes part"),
-        ("bandwidth_share", 0.95, "sum of bandwidth_share[] is"),
-        ("frequency", 0.0, "frequency[1] is 0.0 Hz, must be in 2e+08..2e+09"),
-        ("frequency", 3e9, "frequency[1] is 3000000000.0 Hz, must be in 2e+08..2e+09"),
-        ("power", 0.3, "power[1] is 0.3 W, must be in 0.01..0.2"),
-        ("power", np.nan, "power[1] is nan W, must be in 0.01..0.2"),
+        ("bandwidth_share", 1.5, "bandwidth_share of vehicle_1 is 1.5, must be in 0..1"),
+        ("bandwidth_share", np.nan, "bandwidth_share of vehicle_1 is nan, must be in 0..1"),
+        ("bandwidth_share", 0.0, "bandwidth_share of vehicle_1 is 0.0, must be above 0: the vehicle takes part"),
+        ("bandwidth_share", 0.95, "sum of bandwidth_share is"),
+        ("frequency", 0.0, "frequency of vehicle_1 is 0.0 Hz, must be in 2e+08..2e+09"),
+        ("frequency", 3e9, "frequency of vehicle_1 is 3000000000.0 Hz, must be in 2e+08..2e+09"),
+        ("power", 0.3, "power of vehicle_1 is 0.3 W, must be in 0.01..0.2"),
+        ("power", np.nan, "power of vehicle_1 is nan W, must be in 0.01..0.2"),
     ],
 )
 def test_bad_decisions(name: str, value: float, message: str) -> None:
@@ -881,16 +881,16 @@ def test_decisions_of_the_wrong_vehicles_and_beyond_budgets() -> None:
     system = build(num_vehicles=3)
     state = dataclasses.replace(system.start(FIXED), taking_part=np.array([True, False, True]))
     decision = Decision(np.array([1, 1, 1]), np.array([0.3, 0.3, 0.3]), np.full(3, 1e9), np.full(3, 0.1))
-    with pytest.raises(ValueError, match=r"cut\[1\] is 1, must be -1: the vehicle does not take part"):
+    with pytest.raises(ValueError, match=r"cut of vehicle_1 is 1, must be -1: the vehicle does not take part"):
         system.cost(state, decision)
     partial = dataclasses.replace(decision, cut=np.array([1, -1, -1]))
     system.check_decision(state, partial)
-    with pytest.raises(ValueError, match=r"cut\[2\] is -1, must be at least 0: the vehicle takes part"):
+    with pytest.raises(ValueError, match=r"cut of vehicle_2 is -1, must be at least 0: the vehicle takes part"):
         system.check_decision(state, partial, complete=True)
     dear = dataclasses.replace(decision, cut=np.array([3, -1, 3]), frequency=np.full(3, 2e9))
     poor = dataclasses.replace(state, energy_budget=np.array([0.1, 3.0, 4.0]))
     system.check_decision(poor, dear)
-    with pytest.raises(ValueError, match=r"energy\[0\] is .* J, must be within the vehicle's budget"):
+    with pytest.raises(ValueError, match=r"energy of vehicle_0 is .* J, must be within the vehicle's budget"):
         system.check_decision(poor, dear, complete=True)
     with pytest.raises(ValueError, match="cut has dtype float64, must be integer"):
         system.cost(state, dataclasses.replace(decision, cut=np.ones(3)))

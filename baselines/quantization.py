@@ -26,6 +26,7 @@ from ..envs.quantization import (
     needed_power,
     on_channel,
     round_cost,
+    time_left,
 )
 from ..envs.quantization import most_bits as sendable_bits
 from ..envs.randomness import generator
@@ -90,11 +91,6 @@ def any_library(
         return tree_map(functools.partial(as_library, array=problem.snr_per_watt), decision)
 
     return call
-
-
-def allowance(problem: Problem) -> Floats:
-    """Time that the deadline leaves for the uplink, `(..., N)` in s."""
-    return np.asarray(problem.deadline - problem.compute_time - problem.server_time)
 
 
 def rate(problem: Problem, power: Array) -> Floats:
@@ -250,7 +246,7 @@ def table(problem: Problem) -> Table:
         problem.channel_bandwidth,
         problem.full_bits.reshape(-1, devices),
         problem.compute_energy.reshape(-1, devices),
-        allowance(problem).reshape(-1, devices),
+        time_left(problem).reshape(-1, devices),
         benefit(problem, all_bits(problem)),
         (problem.bits_min, problem.bits_max, float(problem.power_min), float(problem.power_max)),
     )
@@ -345,7 +341,7 @@ def values_at(problem: Problem, plan: Decision) -> Floats:
     reachable = np.where(speed > 0.0, speed, 1.0)
     time = radio.transmission_delay(bits=sent_bits(problem, plan.bits[..., None]), rate=reachable)
     energy = problem.compute_energy[..., None] + radio.transmission_energy(power=power, delay=time)
-    meets = (speed > 0.0) & (time <= allowance(problem)[..., None] * (1.0 + ROUNDING))
+    meets = (speed > 0.0) & (time <= time_left(problem)[..., None] * (1.0 + ROUNDING))
     return np.where(meets, benefit(problem, plan.bits)[..., None] / energy, 0.0)
 
 
@@ -362,7 +358,7 @@ def bits_step(problem: Problem, plan: Decision) -> Decision:
     choices = all_bits(problem)
     time = radio.transmission_delay(bits=sent_bits(problem, choices), rate=speed[..., None])
     energy = problem.compute_energy[..., None] + radio.transmission_energy(power=plan.power[..., None], delay=time)
-    meets = time <= allowance(problem)[..., None] * (1.0 + ROUNDING)
+    meets = time <= time_left(problem)[..., None] * (1.0 + ROUNDING)
     best = np.argmax(np.where(meets, benefit(problem, choices) / energy, 0.0), axis=-1)
     return dataclasses.replace(plan, bits=np.where(present, choices[best], plan.bits))
 
@@ -397,7 +393,7 @@ def linearised_power(problem: Problem, decision: Decision) -> Array:
     time = sent_bits(problem, bits[..., None])[..., 0] / speed
     log_rise = snr / (np.log1p(power * snr) * (1.0 + power * snr))
     slope = np.where(present, time * log_rise, 1.0)
-    step = np.clip(power - (allowance(problem) - time) / slope, problem.power_min, problem.power_max)
+    step = np.clip(power - (time_left(problem) - time) / slope, problem.power_min, problem.power_max)
     return as_library(np.where(present, step, 0.0), like)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..envs.checks import check_integers, reject, to_numpy
 from ..envs.randomness import generator
-from ..envs.split_point import Decision, Problem, SplitPointSystem, State, at_cut, round_cost
+from ..envs.split_point import Decision, Problem, SplitPointSystem, State, at_cut, computing_energy, round_cost
 from ..envs.split_point import least_energy as energy_at_least
 from ..envs.trees import tree_map
 from ..twin import compute, radio
@@ -96,9 +96,9 @@ def any_library(
 # What a budget allows.
 
 
-def drains(problem: Problem, cycles: Array) -> Array:
+def drains(problem: Problem, cycles: Array | float) -> Any:
     """Return D = zeta / 2 A in J s^2: computing at f costs D f^2."""
-    return 0.5 * problem.switched_capacitance * cycles
+    return computing_energy(problem, cycles, 1.0)
 
 
 def least_shares(problem: Problem) -> Array:
@@ -107,7 +107,7 @@ def least_shares(problem: Problem) -> Array:
     It is the share with which least frequency and least power just keep the budget; inf where none does; 0 for
     vehicles that do not take part.
     """
-    energy = problem.energy_budget[..., None] - drains(problem, problem.cycles) * problem.frequency_min**2
+    energy = problem.energy_budget[..., None] - computing_energy(problem, problem.cycles, problem.frequency_min)
     share = allocation.least_share(
         bits=problem.uplink_bits,
         power=problem.power_min,
@@ -222,7 +222,7 @@ def solve(problem: Problem, allowed: Array) -> Decision:
         budget=problem.energy_budget.reshape(rows),
         snr_per_watt=problem.snr_per_watt.reshape(rows),
         allowed=np.ascontiguousarray(allowed & problem.taking_part[..., None]).reshape(grid),
-        coefficient=0.5 * problem.switched_capacitance,
+        coefficient=drains(problem, 1.0),
         frequency_min=float(problem.frequency_min),
         frequency_max=float(problem.frequency_max),
         power_min=float(problem.power_min),
@@ -310,7 +310,7 @@ def power_step(problem: Problem, decision: Decision) -> Decision:
     the budget and ends where it is used up.
     """
     present = decision.cut >= 0
-    spent = drains(problem, at_cut(problem.cycles, decision.cut)) * decision.frequency**2
+    spent = computing_energy(problem, at_cut(problem.cycles, decision.cut), decision.frequency)
     power = radio.power_for_energy(
         bits=at_cut(problem.uplink_bits, decision.cut),
         energy=problem.energy_budget - spent,
@@ -349,7 +349,7 @@ def frequency_and_share_step(problem: Problem, decision: Decision) -> Decision:
         share = allocation.least_share(
             bits=bits,
             power=power,
-            duration=np.minimum(time, (problem.energy_budget - drain * frequency**2) / power),
+            duration=np.minimum(time, (problem.energy_budget - computing_energy(problem, cycles, frequency)) / power),
             snr_per_watt=problem.snr_per_watt,
             bandwidth=problem.bandwidth,
             noise=problem.noise,
@@ -463,12 +463,12 @@ def proportional(problem: Problem) -> Decision:
     used = np.where(problem.taking_part, share, 1.0)
     budget, present = problem.energy_budget[..., None], problem.taking_part[..., None]
     drain = np.where(present, drains(problem, problem.cycles), 1.0)
-    sends = energy_at_least(problem, used) - drains(problem, problem.cycles) * problem.frequency_min**2
+    sends = energy_at_least(problem, used) - computing_energy(problem, problem.cycles, problem.frequency_min)
     computing = np.maximum(np.minimum(0.5 * budget, budget - sends), 0.0)
     frequency = np.clip(np.sqrt(computing / drain), problem.frequency_min, problem.frequency_max)
     power = radio.power_for_energy(
         bits=problem.uplink_bits,
-        energy=budget - drain * frequency**2,
+        energy=budget - computing_energy(problem, problem.cycles, frequency),
         bandwidth=problem.bandwidth,
         share=used[..., None],
         snr_per_watt=problem.snr_per_watt[..., None],

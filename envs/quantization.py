@@ -259,10 +259,15 @@ class State:
     """O / E in the previous round `(..., N)` in 1/J."""
 
 
+def time_left(problem: Problem) -> Array:
+    """Return the time `(..., N)` in s that computing leaves for sending before the deadline; negative: none."""
+    return problem.deadline - problem.server_time - problem.compute_time
+
+
 def needed_power(problem: Problem, bits: Array) -> Array:
     """Return the least power `(..., N, M)` in W with which `bits` `(..., N, M)` meet the deadline; inf: none does."""
     xp = namespace(problem.snr_per_watt)
-    left = (problem.deadline - problem.server_time - problem.compute_time)[..., None]
+    left = time_left(problem)[..., None]
     sent = quantization.quantized_bits(full_bits=problem.full_bits[..., None], bits=bits, bits_max=problem.bits_max)
     in_time = left > 0.0
     rate = sent / xp.where(in_time, left, 1.0)
@@ -274,7 +279,7 @@ def needed_power(problem: Problem, bits: Array) -> Array:
 def most_bits(problem: Problem) -> Array:
     """Return the bits `(..., N, M)`, not rounded, that the largest power sends within the deadline."""
     xp = namespace(problem.snr_per_watt)
-    left = (problem.deadline - problem.server_time - problem.compute_time)[..., None]
+    left = time_left(problem)[..., None]
     rate = radio.shannon_rate(bandwidth=problem.channel_bandwidth, sinr=problem.power_max * problem.snr_per_watt)
     return xp.clip(left, 0.0, None) * rate * problem.bits_max / problem.full_bits[..., None]
 
@@ -722,8 +727,7 @@ class QuantizationSystem(System):
     def observe(self, state: State, partial: Decision, agent: Array | None = None) -> Array:
         """Return observations in [0, 1] as float32: `(..., N, size)`, or `(..., size)` of one device `(...)`."""
         xp, problem = namespace(state.gain), self.problem(state)
-        left = problem.deadline - problem.server_time - problem.compute_time
-        own = xp.stack([problem.compute_energy, left, state.efficiency], axis=-1)
+        own = xp.stack([problem.compute_energy, time_left(problem), state.efficiency], axis=-1)
         seen = self.normaliser(xp.concat([problem.snr_per_watt, own], axis=-1))
         if agent is None:
             return seen

@@ -192,6 +192,12 @@ def at_cut(values: Array, cut: Array) -> Array:
     return xp.sum(xp.where(chosen, values, 0.0), axis=-1)
 
 
+def computing_energy(problem: Problem, cycles: Array | float, frequency: Array | float) -> Array:
+    """Return zeta / 2 A f^2 `(...)` in J of `cycles` A at `frequency` f in Hz; at 1 Hz: what f^2 is multiplied by."""
+    coefficient = 0.5 * problem.switched_capacitance
+    return compute.cycles_energy(cycles=cycles, frequency=frequency, coefficient=coefficient)
+
+
 def round_cost(problem: Problem, decision: Decision) -> Cost:
     """Return what a decision costs: the one place where delays and energies are put together.
 
@@ -213,7 +219,7 @@ def round_cost(problem: Problem, decision: Decision) -> Cost:
     )
     uplink = radio.transmission_delay(bits=bits, rate=xp.where(bits > 0.0, rate, 1.0))
     local = compute.cycles_delay(cycles=cycles, frequency=frequency)
-    spent = compute.cycles_energy(cycles=cycles, frequency=frequency, coefficient=0.5 * problem.switched_capacitance)
+    spent = computing_energy(problem, cycles, frequency)
     sent = radio.transmission_energy(power=power, delay=uplink)
     client_time = local + uplink + fixed
     return Cost(
@@ -291,16 +297,16 @@ def nominal_time(problem: Problem) -> Array:
     share = xp.zeros_like(problem.energy_budget) + 1.0 / problem.energy_budget.shape[-1]
     budget = problem.energy_budget[..., None]
     frequency = xp.clip(
-        xp.sqrt(budget / (problem.switched_capacitance * problem.cycles)), problem.frequency_min, problem.frequency_max
+        xp.sqrt(0.5 * budget / computing_energy(problem, problem.cycles, 1.0)),
+        problem.frequency_min,
+        problem.frequency_max,
     )
     link = {
         "bandwidth": problem.bandwidth,
         "share": share[..., None],
         "noise": problem.noise,
     }
-    spent = compute.cycles_energy(
-        cycles=problem.cycles, frequency=frequency, coefficient=0.5 * problem.switched_capacitance
-    )
+    spent = computing_energy(problem, problem.cycles, frequency)
     snr = problem.snr_per_watt[..., None]
     power = radio.power_for_energy(
         bits=problem.uplink_bits, energy=budget - spent, snr_per_watt=snr + xp.zeros_like(spent),
@@ -314,11 +320,7 @@ def nominal_time(problem: Problem) -> Array:
 def least_energy(problem: Problem, share: Array) -> Array:
     """Return the energy `(..., N, J)` in J of least frequency and least power at shares `(..., N)`; inf at share 0."""
     xp = namespace(problem.cycles)
-    spent = compute.cycles_energy(
-        cycles=problem.cycles,
-        frequency=problem.frequency_min,
-        coefficient=0.5 * problem.switched_capacitance,
-    )
+    spent = computing_energy(problem, problem.cycles, problem.frequency_min)
     rate = radio.band_rate(
         bandwidth=problem.bandwidth, share=share, snr=problem.power_min * problem.snr_per_watt, noise=problem.noise
     )
@@ -337,9 +339,7 @@ def lifted_shares(problem: Problem, share: Array) -> Array:
     xp = namespace(share)
     present = xp.astype(problem.taking_part, share.dtype)
     equal = present / xp.clip(xp.sum(present, axis=-1, keepdims=True), 1.0, None)
-    spent = compute.cycles_energy(
-        cycles=problem.cycles, frequency=problem.frequency_min, coefficient=0.5 * problem.switched_capacitance
-    )
+    spent = computing_energy(problem, problem.cycles, problem.frequency_min)
     left = problem.energy_budget[..., None] - spent
     able = left > 0.0
     least = radio.share_for_rate(
@@ -370,10 +370,10 @@ def within_budget(problem: Problem, decision: Decision, budget: Array) -> Decisi
     sent = xp.clip(budget * asked.uplink_energy / total, least.uplink_energy, None)
     sent = xp.minimum(sent, xp.maximum(budget - least.compute_energy, least.uplink_energy))
     cycles = at_cut(problem.cycles, decision.cut)
-    coefficient = 0.5 * problem.switched_capacitance * xp.where(over, cycles, 1.0)
-    slower = xp.sqrt(xp.clip(budget - sent, 0.0, None) / coefficient)
+    drain = computing_energy(problem, xp.where(over, cycles, 1.0), 1.0)
+    slower = xp.sqrt(xp.clip(budget - sent, 0.0, None) / drain)
     frequency = xp.where(over, xp.clip(slower, problem.frequency_min, decision.frequency), decision.frequency)
-    spent = compute.cycles_energy(cycles=cycles, frequency=frequency, coefficient=0.5 * problem.switched_capacitance)
+    spent = computing_energy(problem, cycles, frequency)
     weaker = radio.power_for_energy(
         bits=at_cut(problem.uplink_bits, decision.cut),
         energy=budget - spent,

@@ -605,12 +605,11 @@ class QuantizationSystem(System):
         contested = (asked.channel >= 0) & (asked.channel != decision.channel)
         return late | contested
 
-    def penalty(self, state: State, actions: Array) -> Array | None:
+    def penalty(self, state: State, decision: Decision, actions: Array) -> Array | None:
         """Return `violation_weight` for each device that asked for what it may not have, `(..., N)`."""
         if not self.params.violation_weight:
             return None
         xp = namespace(state.gain)
-        decision = self.decide(state, actions, validate=False)
         violated = self.violated(state, decision, actions)
         return self.params.violation_weight * xp.astype(violated, state.gain.dtype)
 

@@ -439,7 +439,7 @@ class Simulator:
         if asked is not None:
             projected = system.projected(self.seen, decision, asked)
             violated = system.violated(self.seen, decision, asked) if system.action_size else projected
-            penalty = system.penalty(self.seen, asked)
+            penalty = system.penalty(self.seen, decision, asked)
             reward = reward if penalty is None else reward - penalty
         if moved is not None:
             after = where(moved, after, state)

@@ -732,7 +732,7 @@ class SplitPointSystem(System):
         """Return the vehicles `(..., N)` that asked for more energy than their budget."""
         return self._asked_energy(state, actions) > 1.0 + self.rounding
 
-    def penalty(self, state: State, actions: Array) -> Array | None:
+    def penalty(self, state: State, decision: Decision, actions: Array) -> Array | None:
         """Return `violation_weight` x ln(energy asked for / budget less the margin) above 0, `(..., N)`."""
         if not self.params.violation_weight:
             return None

@@ -222,7 +222,7 @@ class System(ABC):
         """Return the agents `(..., N)` whose `actions`, taken as they are, break a limit."""
         return self.projected(state, decision, actions)
 
-    def penalty(self, state: Any, actions: Array) -> Array | None:
+    def penalty(self, state: Any, decision: Any, actions: Array) -> Array | None:
         """Return what asking for too much costs each agent's reward, `(..., N)`; None: nothing."""
         return None
 

@@ -246,7 +246,9 @@ def test_an_episode_in_torch_equals_numpy(positions: str) -> None:
                 getattr(system, name)(*each) for each in ((state, decision, actions), (mirror, same, other))
             )
             np.testing.assert_array_equal(ours, theirs.numpy(), err_msg=name)
-        np.testing.assert_array_equal(system.penalty(state, actions), np.asarray(system.penalty(mirror, other)))
+        np.testing.assert_array_equal(
+            system.penalty(state, decision, actions), np.asarray(system.penalty(mirror, same, other))
+        )
         cost, again = system.cost(state, decision), system.cost(mirror, same)
         state, mirror = system.advance(state, decision, draw, cost), system.advance(mirror, same, to_torch(draw), again)
         rewards = system.reward(state, cost, system.predict(state, decision))
@@ -374,7 +376,7 @@ def test_what_is_asked_projected_and_violated(params: dict[str, Any]) -> None:
     state, actions = begin(system, (60,)), random_actions(system, 60)
     decision, read = system.decide(state, actions), system.read(state, actions)
     projected, violated = system.projected(state, decision, actions), system.violated(state, decision, actions)
-    penalty = system.penalty(state, actions)
+    penalty = system.penalty(state, decision, actions)
     assert penalty is not None
     np.testing.assert_allclose(penalty, 0.1 * violated)
     for twin, n in np.ndindex(60, p.num_clients):
@@ -401,8 +403,9 @@ def test_what_is_asked_projected_and_violated(params: dict[str, Any]) -> None:
 def test_penalty_may_be_switched_off_or_weighed() -> None:
     system = build(violation_weight=0.0)
     state, actions = begin(system, (20,)), random_actions(system, 20)
-    assert system.penalty(state, actions) is None
-    heavy = build(violation_weight=2.0).penalty(state, actions)
+    decision = system.decide(state, actions)
+    assert system.penalty(state, decision, actions) is None
+    heavy = build(violation_weight=2.0).penalty(state, decision, actions)
     assert heavy is not None
     assert set(np.unique(heavy)) == {0.0, 2.0}
 

@@ -271,7 +271,7 @@ def test_an_episode_in_torch_equals_numpy(noise: str) -> None:
                 getattr(system, name)(*each) for each in ((state, decision, actions), (mirror, same, other))
             )
             np.testing.assert_array_equal(ours, theirs.numpy(), err_msg=name)
-        lost, loses = system.penalty(state, actions), system.penalty(mirror, other)
+        lost, loses = system.penalty(state, decision, actions), system.penalty(mirror, same, other)
         np.testing.assert_allclose(np.asarray(lost), np.asarray(loses), rtol=1e-9)
         cost, again = system.cost(state, decision), system.cost(mirror, same)
         state, mirror = system.advance(state, decision, draw, cost), system.advance(mirror, same, to_torch(draw), again)
@@ -354,7 +354,7 @@ def test_what_is_asked_projected_and_violated(params: dict[str, Any]) -> None:
     actions = random_actions(system, 200)
     decision = system.decide(state, actions)
     projected, violated = system.projected(state, decision, actions), system.violated(state, decision, actions)
-    penalty = system.penalty(state, actions)
+    penalty = system.penalty(state, decision, actions)
     assert penalty is not None
     read = system.read(state, actions)
     for twin in range(200):
@@ -380,13 +380,14 @@ def test_penalty_weighs_what_exceeds_the_budget_less_its_margin() -> None:
     system, softer = build(**TIGHT), build(violation_weight=0.25, violation_margin=0.2, **TIGHT)
     state = begin(system, (50,))
     actions = random_actions(system, 50)
-    plain, weighed = system.penalty(state, actions), softer.penalty(state, actions)
+    decision = system.decide(state, actions)
+    plain, weighed = system.penalty(state, decision, actions), softer.penalty(state, decision, actions)
     assert plain is not None
     assert weighed is not None
     above = plain > 0
     assert above.any()
     np.testing.assert_allclose(weighed[above], 0.25 * (plain[above] - math.log(0.8)))
-    assert build(violation_weight=0.0, **TIGHT).penalty(state, actions) is None
+    assert build(violation_weight=0.0, **TIGHT).penalty(state, decision, actions) is None
 
 
 def test_the_cut_of_the_highest_affordable_score_is_taken() -> None:

@@ -168,7 +168,7 @@ class AgentLayers(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, StackedLinear)
             x = self.apply_layer(layer, x, pooled)
-            x, pooled = torch.relu(x) if self.rectified else x, None
+            x, pooled = torch.relu_(x) if self.rectified else x, None
         return x
 
     def apply_layer(self, layer: StackedLinear, x: Tensor, pooled: Tensor | None) -> Tensor:

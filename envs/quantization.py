@@ -6,6 +6,7 @@ the round is worth the sum of learning benefit over energy.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +15,7 @@ import numpy as np
 from ..federated.plan import Plan
 from ..federated.profile import stored_profile
 from ..twin import compute, quantization, radio, rounds
-from ..twin.arrays import Array, arange_like, like, namespace, one_hot
+from ..twin.arrays import Array, arange_like, like, namespace, one_hot, pick
 from . import randomness
 from .checks import (
     check_float_array,
@@ -173,8 +174,8 @@ class Cost:
 def on_channel(values: Array, channel: Array) -> Array:
     """Return `values` `(..., N, M)` on each device's channel `(..., N)`; 0 where that is -1."""
     xp = namespace(values)
-    chosen = arange_like(values.shape[-1], channel) == channel[..., None]
-    return xp.sum(xp.where(chosen, values, 0.0), axis=-1)
+    own = xp.take_along_axis(values, xp.clip(channel, 0, None)[..., None], axis=-1)[..., 0]
+    return xp.where(channel >= 0, own, 0.0)
 
 
 def round_cost(problem: Problem, decision: Decision) -> Cost:
@@ -188,8 +189,7 @@ def round_cost(problem: Problem, decision: Decision) -> Cost:
     present = decision.channel >= 0
     power = xp.where(present, decision.power, 0.0)
     snr = power * on_channel(problem.snr_per_watt, decision.channel)
-    wide = problem.channel_bandwidth + xp.zeros_like(problem.snr_per_watt)
-    rate = radio.shannon_rate(bandwidth=on_channel(wide, decision.channel), sinr=snr)
+    rate = radio.shannon_rate(bandwidth=pick(problem.channel_bandwidth, decision.channel), sinr=snr)
     bits = xp.astype(decision.bits, snr.dtype)
     sent_bits = quantization.quantized_bits(full_bits=problem.full_bits, bits=bits, bits_max=problem.bits_max)
     uplink = xp.where(present, radio.transmission_delay(bits=sent_bits, rate=xp.where(present, rate, 1.0)), 0.0)
@@ -294,17 +294,19 @@ def match(scores: Array) -> Array:
         Channel `(..., N)`, -1: none.
     """
     xp = namespace(scores)
-    clients, channels = scores.shape[-2:]
-    channel = xp.zeros_like(scores[..., 0], dtype=xp.int64) - 1
+    *batch, clients, channels = scores.shape
+    left = xp.asarray(xp.reshape(scores, (math.prod(batch), clients * channels)), copy=True)
+    pairs = xp.reshape(left, (-1, clients, channels))
+    copies = arange_like(left.shape[0], left)
+    matched = xp.zeros_like(pairs[..., 0], dtype=xp.int64) - 1
     for _ in range(min(clients, channels)):
-        flat = xp.reshape(scores, (*scores.shape[:-2], clients * channels))
-        best = xp.argmax(flat, axis=-1)[..., None]
-        found = xp.take_along_axis(flat, best, axis=-1) > -xp.inf
-        mine = (arange_like(clients, best) == best // channels) & found
-        taken = (arange_like(channels, best) == best % channels) & found
-        channel = xp.where(mine, best % channels, channel)
-        scores = xp.where(mine[..., None] | taken[..., None, :], -xp.inf, scores)
-    return channel
+        best = xp.argmax(left, axis=-1)
+        client, channel = best // channels, best % channels
+        found = left[copies, best] > -xp.inf
+        matched[copies, client] = xp.where(found, channel, matched[copies, client])
+        pairs[copies, client] = -xp.inf
+        pairs[copies, :, channel] = -xp.inf
+    return xp.reshape(matched, (*batch, clients))
 
 
 class QuantizationSystem(System):
@@ -500,11 +502,6 @@ class QuantizationSystem(System):
         """Return the channels `(..., N, M)` on which the fewest bits meet the deadline."""
         return self._room(state) >= self.params.bits_min
 
-    @staticmethod
-    def _widths(problem: Problem) -> Array:
-        """Return the bandwidths `(..., N, M)` of all pairs."""
-        return problem.channel_bandwidth + namespace(problem.snr_per_watt).zeros_like(problem.snr_per_watt)
-
     def mask(self, state: State, partial: Decision) -> Array:
         """Return the legal choices `(..., N, M + 1)`: channels that meet the deadline, and none (the last)."""
         xp = namespace(state.gain)
@@ -530,11 +527,11 @@ class QuantizationSystem(System):
         logarithmic scale.
         """
         p, xp = self.params, namespace(actions)
-        numbers = xp.astype(actions, state.gain.dtype)
-        choice = xp.argmax(numbers[..., : self.num_actions], axis=-1)
+        choice = xp.argmax(actions[..., : self.num_actions], axis=-1)
         served = choice < p.num_channels
-        bits = xp.round(scaled(numbers[..., -2], p.bits_min, p.bits_max))
-        power = scaled(numbers[..., -1], p.power_min, p.power_max)
+        numbers = xp.astype(actions[..., -2:], state.gain.dtype)
+        bits = xp.round(scaled(numbers[..., 0], p.bits_min, p.bits_max))
+        power = scaled(numbers[..., 1], p.power_min, p.power_max)
         return Decision(
             channel=xp.where(served, choice, -1),
             bits=xp.where(served, xp.astype(bits, xp.int64), 0),
@@ -554,21 +551,21 @@ class QuantizationSystem(System):
         if validate:
             self.check_actions(actions, tuple(state.distance.shape))
         xp, p, problem = namespace(actions), self.params, self.problem(state)
-        numbers = xp.astype(actions, state.gain.dtype)
-        preference = numbers[..., : p.num_channels] - numbers[..., p.num_channels, None]
+        preference = actions[..., : p.num_channels] - actions[..., p.num_channels, None]
         wanted = self.feasible(state) & (preference > 0.0)
         channel = match(xp.where(wanted, preference, -xp.inf))
         served = channel >= 0
-        asked = scaled(numbers[..., -2], p.bits_min, p.bits_max)
+        numbers = xp.astype(actions[..., -2:], state.gain.dtype)
+        asked = scaled(numbers[..., 0], p.bits_min, p.bits_max)
         room = xp.floor(on_channel(self._room(state), channel) * (1.0 + self.rounding / 10.0))
         bits = xp.clip(xp.minimum(xp.round(asked), room), p.bits_min, p.bits_max)
         chosen = dataclasses.replace(
             problem,
             snr_per_watt=xp.where(served, on_channel(problem.snr_per_watt, channel), 1.0)[..., None],
-            channel_bandwidth=xp.where(served, on_channel(self._widths(problem), channel), p.bandwidth)[..., None],
+            channel_bandwidth=pick(problem.channel_bandwidth, channel)[..., None],
         )
         least = xp.clip(needed_power(chosen, bits[..., None])[..., 0], p.power_min, p.power_max)
-        power = xp.maximum(scaled(numbers[..., -1], p.power_min, p.power_max), least)
+        power = xp.maximum(scaled(numbers[..., 1], p.power_min, p.power_max), least)
         return Decision(
             channel=channel,
             bits=xp.where(served, xp.astype(bits, xp.int64), 0),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.baselines import SOLVERS, learned
-from fedtwin.envs.quantization import Decision, Draw, QuantizationParams, QuantizationSystem, State
+from fedtwin.envs.quantization import Decision, Draw, QuantizationParams, QuantizationSystem, State, match
 from fedtwin.envs.randomness import RoundGenerator, generator
 from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.trees import stack, take, tree_map
@@ -367,6 +367,25 @@ def test_decisions_follow_the_preferences(params: dict[str, Any]) -> None:
         assert decision.channel[twin].tolist() == channel
         assert decision.bits[twin].tolist() == bits
         np.testing.assert_allclose(decision.power[twin], power, rtol=1e-7)
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (1, 4), (40, 6, 4), (2, 3, 4, 7)])
+def test_matching_takes_the_highest_scores_first(shape: tuple[int, ...], library: Any) -> None:
+    scores = generator(0, 0, 0).integers(0, 6, shape).astype(np.float64)
+    scores[scores < 2] = -np.inf
+    given = scores.copy()
+    channel = np.asarray(match(library(given)))
+    np.testing.assert_array_equal(given, scores)
+    assert channel.shape == shape[:-1]
+    for twin in np.ndindex(shape[:-2]):
+        expected, taken = [-1] * shape[-2], set()
+        pairs = [(-scores[twin][n, m], n, m) for n, m in np.ndindex(*shape[-2:]) if scores[twin][n, m] > -np.inf]
+        for _, n, m in sorted(pairs):
+            if expected[n] < 0 and m not in taken:
+                expected[n] = m
+                taken.add(m)
+        assert channel[twin].tolist() == expected
 
 
 @every_system

@@ -181,7 +181,7 @@ class AgentLayers(nn.Module):
             flat = torch.addmm(bias, x.reshape(-1, x.shape[-1]), own)
             return flat.view(*x.shape[:-1], -1)
         common = torch.addmm(bias, pooled[:, 0], layer.weight[0][x.shape[-1] :])
-        return (x.reshape(-1, x.shape[-1]) @ own).view(*x.shape[:-1], -1) + common[:, None]
+        return (x.reshape(-1, x.shape[-1]) @ own).view(*x.shape[:-1], -1).add_(common[:, None])
 
 
 class AgentNetwork(nn.Module):

@@ -174,8 +174,10 @@ class Cost:
 def on_channel(values: Array, channel: Array) -> Array:
     """Return `values` `(..., N, M)` on each device's channel `(..., N)`; 0 where that is -1."""
     xp = namespace(values)
-    own = xp.take_along_axis(values, xp.clip(channel, 0, None)[..., None], axis=-1)[..., 0]
-    return xp.where(channel >= 0, own, 0.0)
+    *devices, channels = values.shape
+    rows = arange_like(math.prod(devices), channel)
+    own = xp.reshape(values, (-1, channels))[rows, xp.reshape(channel, (-1,))]
+    return xp.where(channel >= 0, xp.reshape(own, tuple(devices)), 0.0)
 
 
 def round_cost(problem: Problem, decision: Decision) -> Cost:
@@ -264,16 +266,21 @@ def time_left(problem: Problem) -> Array:
     return problem.deadline - problem.server_time - problem.compute_time
 
 
-def needed_power(problem: Problem, bits: Array) -> Array:
-    """Return the least power `(..., N, M)` in W with which `bits` `(..., N, M)` meet the deadline; inf: none does."""
+def needed_snr(problem: Problem, bits: Array, bandwidth: Array) -> Array:
+    """Return the least signal to noise with which `bits` `(..., N, M)` meet the deadline at a bandwidth; inf: none."""
     xp = namespace(problem.snr_per_watt)
     left = time_left(problem)[..., None]
     sent = quantization.quantized_bits(full_bits=problem.full_bits[..., None], bits=bits, bits_max=problem.bits_max)
     in_time = left > 0.0
     rate = sent / xp.where(in_time, left, 1.0)
-    ceiling = MOST_BITS_PER_HERTZ * problem.channel_bandwidth
-    snr = radio.sinr_for_rate(rate=xp.minimum(rate, ceiling), bandwidth=problem.channel_bandwidth)
-    return xp.where(in_time, xp.clip(snr / problem.snr_per_watt, problem.power_min, None), xp.inf)
+    snr = radio.sinr_for_rate(rate=xp.minimum(rate, MOST_BITS_PER_HERTZ * bandwidth), bandwidth=bandwidth)
+    return xp.where(in_time, snr, xp.inf)
+
+
+def needed_power(problem: Problem, bits: Array) -> Array:
+    """Return the least power `(..., N, M)` in W with which `bits` `(..., N, M)` meet the deadline; inf: none does."""
+    power = needed_snr(problem, bits, problem.channel_bandwidth) / problem.snr_per_watt
+    return namespace(power).clip(power, problem.power_min, None)
 
 
 def most_bits(problem: Problem) -> Array:
@@ -462,7 +469,7 @@ class QuantizationSystem(System):
         return self._frame(state)[0]
 
     def _frame(self, state: State) -> tuple[Problem, Array]:
-        """Return the problem, and the bits `(..., N, M)` that the largest power sends in time."""
+        """Return the problem, and the channels on which the fewest bits meet the deadline."""
         for frame in self._frames:
             if frame[0] is state:
                 frame[1] = self._build(state) if frame[1] is None else frame[1]
@@ -492,15 +499,12 @@ class QuantizationSystem(System):
             bits_max=p.bits_max,
             benefit=(p.benefit_amplitude, p.benefit_rate, p.benefit_floor),
         )
-        return made, most_bits(made)
-
-    def _room(self, state: State) -> Array:
-        """Return `most_bits` of the round."""
-        return self._frame(state)[1]
+        fewest = xp.zeros_like(state.distance)[..., None] + p.bits_min
+        return made, p.power_max * made.snr_per_watt >= needed_snr(made, fewest, p.bandwidth)
 
     def feasible(self, state: State) -> Array:
         """Return the channels `(..., N, M)` on which the fewest bits meet the deadline."""
-        return self._room(state) >= self.params.bits_min
+        return self._frame(state)[1]
 
     def mask(self, state: State, partial: Decision) -> Array:
         """Return the legal choices `(..., N, M + 1)`: channels that meet the deadline, and none (the last)."""
@@ -557,13 +561,13 @@ class QuantizationSystem(System):
         served = channel >= 0
         numbers = xp.astype(actions[..., -2:], state.gain.dtype)
         asked = scaled(numbers[..., 0], p.bits_min, p.bits_max)
-        room = xp.floor(on_channel(self._room(state), channel) * (1.0 + self.rounding / 10.0))
-        bits = xp.clip(xp.minimum(xp.round(asked), room), p.bits_min, p.bits_max)
         chosen = dataclasses.replace(
             problem,
             snr_per_watt=xp.where(served, on_channel(problem.snr_per_watt, channel), 1.0)[..., None],
             channel_bandwidth=pick(problem.channel_bandwidth, channel)[..., None],
         )
+        room = xp.floor(most_bits(chosen)[..., 0] * (1.0 + self.rounding / 10.0))
+        bits = xp.clip(xp.minimum(xp.round(asked), room), p.bits_min, p.bits_max)
         least = xp.clip(needed_power(chosen, bits[..., None])[..., 0], p.power_min, p.power_max)
         power = xp.maximum(scaled(numbers[..., 1], p.power_min, p.power_max), least)
         return Decision(

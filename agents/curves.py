@@ -13,7 +13,7 @@ from .training import STEP
 PANELS = (
     ("loss", "loss", "log"),
     ("reward", "reward, scaled", "linear"),
-    ("ratio", "held-out ratio to the reference, lower is better", "log"),
+    ("ratio", "held-out ratio to the reference\n(lower is better)", "log"),
     ("violations", "decisions beyond a limit", "linear"),
     ("exploration", "exploration", "linear"),
 )
@@ -27,8 +27,10 @@ def draw_curves(folder: Path) -> Path:
     FigureCanvasAgg(figure)
     for axis, (name, label, scale) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         known = [line for line in facts if name in line]
-        axis.plot([line["transitions"] for line in known], [line[name] for line in known])
-        axis.set(xlabel="transitions", ylabel=label, yscale=scale)
+        values = [line[name] for line in known]
+        narrow = not values or max(values) < 2.0 * min(values)
+        axis.plot([line["transitions"] for line in known], values)
+        axis.set(xlabel="transitions", ylabel=label, yscale="linear" if narrow else scale)
         axis.grid(alpha=0.3)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

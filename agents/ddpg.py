@@ -127,7 +127,7 @@ class DDPG:
             "saturation": 1e-5,
         },
         "quantization": {
-            "hidden": (64, 64),
+            "hidden": (32, 32),
             "mixing": "mean",
             "entropy_start": 0.2,
             "entropy_end": 0.2,

@@ -6,10 +6,11 @@ compiled stands in this one file, so that the on-disk cache always sees a change
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -334,9 +335,9 @@ class PairWeights(NamedTuple):
     first_bias: Singles
     own: Singles
     on_channel: Singles
-    on_server: Singles
-    everywhere: Singles
-    """The second layer's parts (mixed, hidden)."""
+    """The second layer's parts for a pair's own numbers and its channel's means (mixed, hidden)."""
+    shared: Singles
+    """Those for the means over its server, then over all pairs (2 hidden, mixed)."""
     mix_bias: Singles
     head: Singles
     """(last, mixed), of size 0 where there is none."""
@@ -345,23 +346,46 @@ class PairWeights(NamedTuple):
     """(last,)."""
 
 
-@njit(cache=True, fastmath=True)
-def log_in_place(values: Singles, bits: NDArray[np.int32]) -> None:
-    """Natural logarithm of positive normal float32 `values` (n,), which `bits` views; to 1e-6, many at once.
+def bitcast(source: Any, target: Any) -> Any:
+    """Return a compiled function that reads the bits of a `source` as a `target`."""
+
+    def typed(context: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], context.get_value_type(target))
+
+        return target(source), generate
+
+    return intrinsic(typed)
+
+
+as_bits, from_bits = bitcast(types.float32, types.int32), bitcast(types.int32, types.float32)
+"""The bits of a float32 as an int32, and back."""
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def log_single(value: Any) -> Any:
+    """Natural logarithm of a positive normal float32; to 1e-6, and many at once where a loop calls it.
 
     x = 2^e f with f in [sqrt(1/2), sqrt(2)); log f = 2 artanh(t), t = (f - 1) / (f + 1), by its series.
     """
+    bits = as_bits(value)
+    exponent = np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    part = from_bits(np.int32(bits - (exponent << np.int32(23))))
+    t = (part - np.float32(1.0)) / (part + np.float32(1.0))
+    square = t * t
+    series = np.float32(1.0 / 9.0)
+    series = series * square + np.float32(1.0 / 7.0)
+    series = series * square + np.float32(0.2)
+    series = series * square + np.float32(1.0 / 3.0)
+    series = series * square + np.float32(1.0)
+    return np.float32(2.0) * t * series + np.float32(exponent) * np.float32(math.log(2.0))
+
+
+@njit(cache=True, error_model="numpy")
+def log_in_place(values: Singles) -> None:
+    """Natural logarithm of positive normal float32 `values` (n,)."""
     for i in range(values.size):
-        exponent = (bits[i] - np.int32(0x3F3504F3)) >> np.int32(23)
-        bits[i] = bits[i] - (exponent << np.int32(23))
-        t = (values[i] - np.float32(1.0)) / (values[i] + np.float32(1.0))
-        square = t * t
-        series = np.float32(1.0 / 9.0)
-        series = series * square + np.float32(1.0 / 7.0)
-        series = series * square + np.float32(0.2)
-        series = series * square + np.float32(1.0 / 3.0)
-        series = series * square + np.float32(1.0)
-        values[i] = np.float32(2.0) * t * series + np.float32(exponent) * np.float32(math.log(2.0))
+        values[i] = log_single(values[i])
 
 
 @njit(cache=True, fastmath=True)
@@ -410,26 +434,23 @@ def pair_fields(
             fields[7, pair] = max(np.float32(heard[m, k]), low[7])
             fields[8, pair] = slowest
     delays(problem, n, fields, weights)
-    bits = fields.view(np.int32)
     for field in (1, 5, 6, 7):
-        log_in_place(fields[field], bits[field])
+        log_in_place(fields[field])
     for field in range(9):
         scale_field(fields[field], weights, field)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def delays(problem: Problem, n: int, fields: Singles, weights: PairWeights) -> None:
     """Turn the SINR in `fields` 5 and 6 into up- and downlink delays of client n; log1p keeps small ones exact."""
     for field, load in ((5, problem.uplink_bits[n]), (6, problem.downlink_bits[n])):
-        sinr = fields[field].copy()
-        grown = sinr + np.float32(1.0)
-        logs = grown.copy()
-        log_in_place(logs, logs.view(np.int32))
-        scale = np.float32(load / problem.rate)
-        for i in range(sinr.size):
-            rounded = grown[i] - np.float32(1.0)
-            exact = logs[i] * (sinr[i] / rounded) if rounded > np.float32(0.0) else sinr[i]
-            fields[field, i] = max(scale / exact, weights.low[field])
+        row, scale, low = fields[field], np.float32(load / problem.rate), weights.low[field]
+        for i in range(row.size):
+            sinr = row[i]
+            grown = sinr + np.float32(1.0)
+            rounded = grown - np.float32(1.0)
+            exact = log_single(grown) * (sinr / rounded) if rounded > np.float32(0.0) else sinr
+            row[i] = max(scale / exact, low)
 
 
 @njit(cache=True, fastmath=True)
@@ -482,39 +503,40 @@ def cut_off(x: Singles) -> None:
 def pair_advantages(fields: Singles, servers: int, channels: int, weights: PairWeights) -> Singles:
     """Advantages (M K,) of `PairNetwork` for the fields (fields, M K) of one client."""
     first = dense(weights.first, weights.first_bias, fields, True)
-    hidden = first.shape[0]
-    by_channel, by_server = np.empty((hidden, channels), np.float32), np.empty((hidden, servers), np.float32)
-    every = np.empty(hidden, np.float32)
+    hidden, outputs = first.shape[0], weights.mix_bias.size
+    pairs = first.reshape((hidden, servers, channels))
+    by_channel, means = np.zeros((hidden, channels), np.float32), np.empty((servers, 2 * hidden), np.float32)
     per_server, per_channel = np.float32(1.0 / servers), np.float32(1.0 / channels)
     for h in range(hidden):
-        row, sums, everywhere = first[h], by_channel[h], np.float32(0.0)
-        for k in range(channels):
-            sums[k] = row[k] * per_server
-        for m in range(1, servers):
-            for k in range(channels):
-                sums[k] += row[m * channels + k] * per_server
+        everywhere = np.float32(0.0)
         for m in range(servers):
             mean = np.float32(0.0)
             for k in range(channels):
-                mean += row[m * channels + k]
-            by_server[h, m] = mean * per_channel
-            everywhere += by_server[h, m] * per_server
-        every[h] = everywhere
-    common = np.dot(weights.everywhere, every) + weights.mix_bias
-    server_part = dense(weights.on_server, common, by_server, False)
-    channel_part = dense(weights.on_channel, np.zeros_like(common), by_channel, False)
-    mixed = np.empty((common.size, servers * channels), np.float32)
-    for h in range(common.size):
-        row, part = mixed[h], channel_part[h]
+                by_channel[h, k] += pairs[h, m, k] * per_server
+                mean += pairs[h, m, k] * per_channel
+            means[m, h] = mean
+            everywhere += mean * per_server
+        means[:, hidden + h] = everywhere
+    shared, mixed = np.empty((servers, outputs), np.float32), np.empty((outputs, servers * channels), np.float32)
+    for m in range(servers):
+        shared[m] = weights.mix_bias
+    add_product(means, weights.shared, shared)
+    channel_part = dense(weights.on_channel, np.zeros_like(weights.mix_bias), by_channel, False)
+    for o in range(outputs):
+        part, row = channel_part[o], mixed[o]
         for m in range(servers):
-            shared = server_part[h, m]
+            addend = shared[m, o]
             for k in range(channels):
-                row[m * channels + k] = part[k] + shared
+                row[m * channels + k] = part[k] + addend
     add_product(weights.own, first, mixed)
     cut_off(mixed)
     if weights.head.size:
         mixed = dense(weights.head, weights.head_bias, mixed, True)
-    advantages: Singles = np.dot(weights.advantage, mixed)
+    advantages = np.zeros(mixed.shape[1], np.float32)
+    for h in range(mixed.shape[0]):
+        row, weight = mixed[h], weights.advantage[h]
+        for pair in range(row.size):
+            advantages[pair] += weight * row[pair]
     return advantages
 
 

@@ -58,6 +58,12 @@ def pair_weights(path: Path, params: AssociationParams) -> PairWeights:
 
 
 @functools.lru_cache(maxsize=32)
+def shipped_pair_weights(params: AssociationParams) -> PairWeights:
+    """Read the shipped weights for a system with `params`, once."""
+    return pair_weights(find_weights(shipped_agent(params.num_clients)), params)
+
+
+@functools.lru_cache(maxsize=32)
 def _pair_weights(path: Path, changed: int, params: AssociationParams) -> PairWeights:
     tensors, values = read_checkpoint(path)
     fields = observation_fields(params, "sequential")
@@ -72,7 +78,7 @@ def _pair_weights(path: Path, changed: int, params: AssociationParams) -> PairWe
     deviation = np.where(array["deviation"] > 0.0, array["deviation"], 1.0)
     first = array["pair.weight"][0].T / deviation
     parts = {
-        "low": np.array([field.low for field in fields]),
+        "low": normaliser.low[each],
         "offset": normaliser.offset[each],
         "factor": normaliser.factor[each],
         "first": first,
@@ -84,8 +90,8 @@ def _pair_weights(path: Path, changed: int, params: AssociationParams) -> PairWe
     }
     if "advantage_hidden.weight" in array:
         parts |= {"head": array["advantage_hidden.weight"][0].T, "head_bias": array["advantage_hidden.bias"][0, 0]}
-    names = ("own", "on_channel", "on_server", "everywhere")
-    parts |= dict(zip(names, np.split(array["mix.weight"][0].T, 4, axis=1), strict=True))
+    own, on_channel, *shared = np.split(array["mix.weight"][0], 4)
+    parts |= {"own": own.T, "on_channel": on_channel.T, "shared": np.concatenate(shared)}
     for name, part in parts.items():
         if not np.isfinite(part).all():
             raise ValueError(f"{path} holds weights that are not finite ({name})")
@@ -131,8 +137,8 @@ def sequential(samples: int, improve: Improve, weights: str | Path | None = None
     """Build the sequential D3QN: the best of several schedules sampled from its advantages, the first one greedy."""
 
     def decide(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
-        name = shipped_agent(system.params.num_clients) if weights is None else weights
-        network = pair_weights(find_weights(name), system.params)
+        params = system.params
+        network = shipped_pair_weights(params) if weights is None else pair_weights(find_weights(weights), params)
         order = weakest_first(state)
         noise = np.zeros((samples, order.size, system.num_actions), np.float32)
         if samples > 1:

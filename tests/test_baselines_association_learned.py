@@ -90,7 +90,7 @@ def test_compiled_schedules_are_those_of_the_agent(params: dict[str, Any]) -> No
 def test_compiled_logarithm_is_exact_to_single_precision() -> None:
     values = np.exp(np.random.default_rng(0).uniform(-80.0, 80.0, 100_000)).astype(np.float32)
     logs = values.copy()
-    kernel.log_in_place(logs, logs.view(np.int32))
+    kernel.log_in_place(logs)
     np.testing.assert_allclose(logs, np.log(values.astype(np.float64)), atol=1e-5, rtol=3e-7)
 
 

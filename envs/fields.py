@@ -52,7 +52,7 @@ class Normaliser:
         """Lay out bounds and scales, one column per number."""
         columns = [field for field in fields for _ in range(field.size)]
         self.size = len(columns)
-        self.low = np.array([field.low if field.scale == "log" else -math.inf for field in columns])
+        self.low = np.array([field.low for field in columns])
         runs = [(scale, len(list(run))) for scale, run in itertools.groupby(field.scale for field in columns)]
         ends = list(itertools.accumulate(size for _, size in runs))
         self.logarithmic = [slice(end - n, end) for (scale, n), end in zip(runs, ends, strict=True) if scale == "log"]
@@ -70,9 +70,9 @@ class Normaliser:
             ends = [xp.asarray(end, dtype=xp.float32, device=raw.device) for end in (0.0, 1.0)]
             self._cache[key] = (*floats, *ends)
         low, offset, factor, zero, one = self._cache[key]
-        value = xp.maximum(raw, low)
+        value = xp.astype(raw, raw.dtype, copy=True)
         for run in self.logarithmic:
-            value[..., run] = xp.log(value[..., run])
+            value[..., run] = xp.log(xp.maximum(raw[..., run], low[run]))
         value -= offset
         value *= factor
         return xp.minimum(xp.maximum(xp.astype(value, xp.float32), zero), one)

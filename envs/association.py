@@ -21,7 +21,6 @@ from .checks import (
     check_integers,
     check_same_library,
     check_shape,
-    reject,
     reject_not_finite,
     reject_not_positive,
 )
@@ -673,27 +672,13 @@ class AssociationSystem(System):
         """
         if complete:
             left_out = (decision.server < 0) & state.active
-            reject(
-                left_out,
-                decision.server,
-                label="server",
-                unit="",
-                limit="at least 0: the client is active",
-                agents=self.agents.__getitem__,
-            )
+            self._reject(left_out, decision.server, "server", "at least 0: the client is active")
         shape = tuple(state.uplink_gain.shape[:-2])
         for name, count in (("server", self.params.num_servers), ("channel", self.params.num_channels)):
             check_same_library(getattr(decision, name), state.uplink_gain, name)
             check_integers(getattr(decision, name), shape, -1, count - 1, name, self.agents.__getitem__)
         differ = (decision.server < 0) != (decision.channel < 0)
-        reject(
-            differ,
-            decision.channel,
-            label="channel",
-            unit="",
-            limit="-1 exactly where the server is -1",
-            agents=self.agents.__getitem__,
-        )
+        self._reject(differ, decision.channel, "channel", "-1 exactly where the server is -1")
 
     def check_gains(self, state: State) -> None:
         """Raise `ValueError` for gains that are NaN, infinite or not positive."""
@@ -798,14 +783,7 @@ class AssociationSystem(System):
         """
         given = np.asarray(per_node(self.params.samples, self.params.num_clients))
         whole = given.astype(np.int64)
-        reject(
-            whole != given,
-            given,
-            label="samples",
-            unit="",
-            limit="whole: live learning takes them",
-            agents=self.agents.__getitem__,
-        )
+        self._reject(whole != given, given, "samples", "whole: live learning takes them")
         return whole
 
     def reward(self, state: State, cost: Cost, progress: Array) -> Array:

@@ -62,8 +62,11 @@ def reject(
     if not bool(xp.any(bad)):
         return
     index = tuple(int(i) for i in np.argwhere(to_numpy(bad))[0])
-    place = index if agents is None else index[:-1]
-    name = f"{label}{list(place) if place else ''}{f' of {agents(index[-1])}' if agents else ''}"
+    place, agent = index, ""
+    if agents is not None:
+        several = math.prod(bad.shape[:-1]) > 1
+        place, agent = index[:-1] if several else (), f" of {agents(index[-1])}"
+    name = f"{label}{list(place) if place else ''}{agent}"
     shown = f"{name} is {to_numpy(values)[index]} {unit}".rstrip()
     raise ValueError(f"{shown}, must be {limit}")
 
@@ -159,7 +162,5 @@ def check_integers(
     if not is_integer(values):
         raise ValueError(f"{label} has dtype {values.dtype}, must be integer")
     check_shape(values, shape, label)
-    if bool(((values < low) | (values > high)).any()):
-        array = to_numpy(values)
-        index = np.argwhere((array < low) | (array > high))[0]
-        raise ValueError(f"{label} of {agents(int(index[-1]))} is {array[tuple(index)]}, must be in {low}..{high}")
+    outside = (values < low) | (values > high)
+    reject(outside, values, label=label, unit="", limit=f"in {low}..{high}", agents=agents)

@@ -628,31 +628,17 @@ class QuantizationSystem(System):
         check_shape(decision.power, shape, "power")
         served = decision.channel >= 0
         limit = f"in {p.bits_min}..{p.bits_max}"
-        reject(
-            served & (decision.bits < p.bits_min),
-            decision.bits,
-            label="bits",
-            unit="",
-            limit=limit,
-            agents=self.agents.__getitem__,
-        )
+        self._reject(served & (decision.bits < p.bits_min), decision.bits, "bits", limit)
         slack = self.rounding
         inside = (decision.power >= p.power_min * (1.0 - slack)) & (decision.power <= p.power_max * (1.0 + slack))
         limit = f"in {p.power_min:g}..{p.power_max:g}"
-        reject(served & ~inside, decision.power, label="power", unit="W", limit=limit, agents=self.agents.__getitem__)
+        self._reject(served & ~inside, decision.power, "power", limit, unit="W")
         if complete:
             contested = self.conflicts(decision)
             reject(contested > 0, contested, label="devices on a taken channel", unit="", limit="0")
             time = round_cost(self.problem(self.believed(state)), decision).client_time
             limit = f"at most the deadline of {p.deadline:g}"
-            reject(
-                time > p.deadline * (1.0 + slack),
-                time,
-                label="time",
-                unit="s",
-                limit=limit,
-                agents=self.agents.__getitem__,
-            )
+            self._reject(time > p.deadline * (1.0 + slack), time, "time", limit, unit="s")
 
     # What the round costs and brings.
 

@@ -761,51 +761,25 @@ class SplitPointSystem(System):
             check_shape(value, shape, name)
             slack = self.rounding
             inside = (value >= low * (1.0 - slack)) & (value <= high * (1.0 + slack))
-            reject(
-                present & ~inside,
-                value,
-                label=name,
-                unit=unit,
-                limit=f"in {low:g}..{high:g}",
-                agents=self.agents.__getitem__,
-            )
-        reject(
-            present & ~(decision.bandwidth_share > 0.0), decision.bandwidth_share,
-            label="bandwidth_share", unit="", limit="above 0: the vehicle takes part", agents=self.agents.__getitem__,
-        )  # fmt: skip
+            self._reject(present & ~inside, value, name, f"in {low:g}..{high:g}", unit=unit)
+        self._reject(
+            present & ~(decision.bandwidth_share > 0.0),
+            decision.bandwidth_share,
+            "bandwidth_share",
+            "above 0: the vehicle takes part",
+        )
         total = xp.sum(xp.where(present, decision.bandwidth_share, 0.0), axis=-1)
         reject(~(total <= 1.0 + self.rounding), total, label="sum of bandwidth_share", unit="", limit="at most 1")
         problem = self.problem(state)
         stays_out = present & ~problem.taking_part
-        reject(
-            stays_out,
-            decision.cut,
-            label="cut",
-            unit="",
-            limit="-1: the vehicle does not take part",
-            agents=self.agents.__getitem__,
-        )
+        self._reject(stays_out, decision.cut, "cut", "-1: the vehicle does not take part")
         if complete:
             left_out = ~present & problem.taking_part
-            reject(
-                left_out,
-                decision.cut,
-                label="cut",
-                unit="",
-                limit="at least 0: the vehicle takes part",
-                agents=self.agents.__getitem__,
-            )
+            self._reject(left_out, decision.cut, "cut", "at least 0: the vehicle takes part")
             believed = self.problem(self.believed(state))
             spent = round_cost(believed, decision).client_energy
             over = spent > believed.energy_budget * (1.0 + self.rounding)
-            reject(
-                over,
-                spent,
-                label="energy",
-                unit="J",
-                limit="within the vehicle's budget",
-                agents=self.agents.__getitem__,
-            )
+            self._reject(over, spent, "energy", "within the vehicle's budget", unit="J")
 
     # What the round costs and brings.
 

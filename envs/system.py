@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ..twin.arrays import Array, arange_like, namespace
-from .checks import check_box, check_integers
+from .checks import check_box, check_integers, reject
 from .fields import Field, Normaliser
 from .settings import Settings, parameter
 
@@ -213,6 +213,10 @@ class System(ABC):
         else:
             check_integers(actions, shape, 0, self.num_actions - 1, "action", self.agents.__getitem__)
 
+    def _reject(self, bad: Array, values: Array, label: str, limit: str, unit: str = "") -> None:
+        """Raise `ValueError` for the first of `values` `(..., N)` where `bad` is true, with the agent's name."""
+        reject(bad, values, label=label, unit=unit, limit=limit, agents=self.agents.__getitem__)
+
     def projected(self, state: Any, decision: Any, actions: Array) -> Array:
         """Return the agents `(..., N)` whose decision is not what `actions` asked for."""
         different: Array = self.actions_of(decision) != actions
@@ -223,7 +227,10 @@ class System(ABC):
         return self.projected(state, decision, actions)
 
     def penalty(self, state: Any, decision: Any, actions: Array) -> Array | None:
-        """Return what asking for too much costs each agent's reward, `(..., N)`; None: nothing."""
+        """Return what asking for too much costs each agent's reward, `(..., N)`; None: nothing.
+
+        `decision` is what `decide` made of `actions`.
+        """
         return None
 
     def decide_turn(self, state: Any, partial: Any, agent: Array, action: Array) -> Any:

@@ -160,8 +160,8 @@ def test_seeds_decide_and_copies_can_be_sent_away(name: str) -> None:
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        (np.full((COPIES, 4), 4), r"action of vehicle_0 is 4, must be in 0\.\.3"),
-        (np.array([[0, 1, 2, 3]] * 3 + [[0, 1, -1, 3]]), r"action of vehicle_2 is -1, must be in 0\.\.3"),
+        (np.full((COPIES, 4), 4), r"action\[0\] of vehicle_0 is 4, must be in 0\.\.3"),
+        (np.array([[0, 1, 2, 3]] * 3 + [[0, 1, -1, 3]]), r"action\[3\] of vehicle_2 is -1, must be in 0\.\.3"),
         (np.zeros((COPIES, 4)), "action has dtype float64, must be integer"),
         (np.full((COPIES, 4), np.nan), "must be integer"),
         (np.zeros((COPIES, 3), int), r"action has shape \(4, 3\), must be \(4, 4\)"),

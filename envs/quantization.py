@@ -173,11 +173,7 @@ class Cost:
 
 def on_channel(values: Array, channel: Array) -> Array:
     """Return `values` `(..., N, M)` on each device's channel `(..., N)`; 0 where that is -1."""
-    xp = namespace(values)
-    *devices, channels = values.shape
-    rows = arange_like(math.prod(devices), channel)
-    own = xp.reshape(values, (-1, channels))[rows, xp.reshape(channel, (-1,))]
-    return xp.where(channel >= 0, xp.reshape(own, tuple(devices)), 0.0)
+    return namespace(values).where(channel >= 0, pick(values, channel[..., None])[..., 0], 0.0)
 
 
 def round_cost(problem: Problem, decision: Decision) -> Cost:
@@ -267,14 +263,21 @@ def time_left(problem: Problem) -> Array:
 
 
 def needed_snr(problem: Problem, bits: Array, bandwidth: Array) -> Array:
-    """Return the least signal to noise with which `bits` `(..., N, M)` meet the deadline at a bandwidth; inf: none."""
+    """Return the least signal to noise with which bits meet the deadline, `(..., N, k)`; inf: none does.
+
+    Args:
+        problem: of the round.
+        bits: `(..., N, k)`: of k channels, or of one that stands for all (k = 1).
+        bandwidth: of those channels, in Hz.
+    """
     xp = namespace(problem.snr_per_watt)
     left = time_left(problem)[..., None]
     sent = quantization.quantized_bits(full_bits=problem.full_bits[..., None], bits=bits, bits_max=problem.bits_max)
     in_time = left > 0.0
     rate = sent / xp.where(in_time, left, 1.0)
-    snr = radio.sinr_for_rate(rate=xp.minimum(rate, MOST_BITS_PER_HERTZ * bandwidth), bandwidth=bandwidth)
-    return xp.where(in_time, snr, xp.inf)
+    most = MOST_BITS_PER_HERTZ * bandwidth
+    snr = radio.sinr_for_rate(rate=xp.minimum(rate, most), bandwidth=bandwidth)
+    return xp.where(in_time & (rate <= most), snr, xp.inf)
 
 
 def needed_power(problem: Problem, bits: Array) -> Array:
@@ -302,7 +305,7 @@ def match(scores: Array) -> Array:
     """
     xp = namespace(scores)
     *batch, clients, channels = scores.shape
-    left = xp.asarray(xp.reshape(scores, (math.prod(batch), clients * channels)), copy=True)
+    left = xp.astype(xp.reshape(scores, (math.prod(batch), clients * channels)), scores.dtype, copy=True)
     pairs = xp.reshape(left, (-1, clients, channels))
     copies = arange_like(left.shape[0], left)
     matched = xp.zeros_like(pairs[..., 0], dtype=xp.int64) - 1
@@ -500,7 +503,8 @@ class QuantizationSystem(System):
             benefit=(p.benefit_amplitude, p.benefit_rate, p.benefit_floor),
         )
         fewest = xp.zeros_like(state.distance)[..., None] + p.bits_min
-        return made, p.power_max * made.snr_per_watt >= needed_snr(made, fewest, p.bandwidth)
+        most = p.power_max * (1.0 + self.rounding / 10.0)
+        return made, most * made.snr_per_watt >= needed_snr(made, fewest, p.bandwidth)
 
     def feasible(self, state: State) -> Array:
         """Return the channels `(..., N, M)` on which the fewest bits meet the deadline."""
@@ -555,12 +559,12 @@ class QuantizationSystem(System):
         if validate:
             self.check_actions(actions, tuple(state.distance.shape))
         xp, p, problem = namespace(actions), self.params, self.problem(state)
-        preference = actions[..., : p.num_channels] - actions[..., p.num_channels, None]
+        numbers = xp.astype(actions, state.gain.dtype)
+        preference = numbers[..., : p.num_channels] - numbers[..., p.num_channels, None]
         wanted = self.feasible(state) & (preference > 0.0)
         channel = match(xp.where(wanted, preference, -xp.inf))
         served = channel >= 0
-        numbers = xp.astype(actions[..., -2:], state.gain.dtype)
-        asked = scaled(numbers[..., 0], p.bits_min, p.bits_max)
+        asked = scaled(numbers[..., -2], p.bits_min, p.bits_max)
         chosen = dataclasses.replace(
             problem,
             snr_per_watt=xp.where(served, on_channel(problem.snr_per_watt, channel), 1.0)[..., None],
@@ -569,7 +573,7 @@ class QuantizationSystem(System):
         room = xp.floor(most_bits(chosen)[..., 0] * (1.0 + self.rounding / 10.0))
         bits = xp.clip(xp.minimum(xp.round(asked), room), p.bits_min, p.bits_max)
         least = xp.clip(needed_power(chosen, bits[..., None])[..., 0], p.power_min, p.power_max)
-        power = xp.maximum(scaled(numbers[..., 1], p.power_min, p.power_max), least)
+        power = xp.maximum(scaled(numbers[..., -1], p.power_min, p.power_max), least)
         return Decision(
             channel=channel,
             bits=xp.where(served, xp.astype(bits, xp.int64), 0),

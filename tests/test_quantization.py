@@ -369,6 +369,15 @@ def test_decisions_follow_the_preferences(params: dict[str, Any]) -> None:
         np.testing.assert_allclose(decision.power[twin], power, rtol=1e-7)
 
 
+def test_a_channel_out_of_reach_stays_so_beyond_the_rates_that_are_asked_for() -> None:
+    system = build(num_clients=2, num_channels=1, bandwidth=1.0, reference_loss_db=-300.0, noise_density_dbm=-300.0)
+    state = begin(system, (5,))
+    assert not system.feasible(state).any()
+    decision = system.decide(state, np.ones((5, 2, system.action_size), np.float32) * [1.0, -1.0, 0.0, 0.0])
+    system.check_decision(state, decision, complete=True)
+    assert (decision.channel == -1).all()
+
+
 @pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (1, 4), (40, 6, 4), (2, 3, 4, 7)])
 def test_matching_takes_the_highest_scores_first(shape: tuple[int, ...], library: Any) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..envs.checks import check_integers, reject, to_numpy
 from ..envs.randomness import generator
-from ..envs.split_point import Decision, Problem, SplitPointSystem, State, at_cut, computing_energy, round_cost
+from ..envs.split_point import Decision, Problem, SplitPointSystem, State, at_cut, computing_energy, drain, round_cost
 from ..envs.split_point import least_energy as energy_at_least
 from ..envs.trees import tree_map
 from ..twin import compute, radio
@@ -94,11 +94,6 @@ def any_library(
 
 
 # What a budget allows.
-
-
-def drains(problem: Problem, cycles: Array | float) -> Any:
-    """Return D = zeta / 2 A in J s^2: computing at f costs D f^2."""
-    return computing_energy(problem, cycles, 1.0)
 
 
 def least_shares(problem: Problem) -> Array:
@@ -222,7 +217,7 @@ def solve(problem: Problem, allowed: Array) -> Decision:
         budget=problem.energy_budget.reshape(rows),
         snr_per_watt=problem.snr_per_watt.reshape(rows),
         allowed=np.ascontiguousarray(allowed & problem.taking_part[..., None]).reshape(grid),
-        coefficient=drains(problem, 1.0),
+        coefficient=drain(problem, 1.0),
         frequency_min=float(problem.frequency_min),
         frequency_max=float(problem.frequency_max),
         power_min=float(problem.power_min),
@@ -335,11 +330,15 @@ def frequency_and_share_step(problem: Problem, decision: Decision) -> Decision:
         np.where(present, at_cut(values, decision.cut), 1.0)
         for values in (problem.cycles, problem.uplink_bits, problem.fixed_time)
     )
-    power, drain = np.where(present, decision.power, 1.0), drains(problem, cycles)
+    power = np.where(present, decision.power, 1.0)
 
     def frequency_at(level: Array) -> Array:
         meeting = allocation.meeting_frequency(
-            cycles=cycles, drain=drain, time=level[..., None] - fixed, energy=problem.energy_budget, power=power
+            cycles=cycles,
+            drain=drain(problem, cycles),
+            time=level[..., None] - fixed,
+            energy=problem.energy_budget,
+            power=power,
         )
         return np.clip(meeting, problem.frequency_min, problem.frequency_max)
 
@@ -462,10 +461,10 @@ def proportional(problem: Problem) -> Decision:
     share = lifted(problem, weight, np.min(least_shares(problem), axis=-1))
     used = np.where(problem.taking_part, share, 1.0)
     budget, present = problem.energy_budget[..., None], problem.taking_part[..., None]
-    drain = np.where(present, drains(problem, problem.cycles), 1.0)
+    cycles = np.where(present, problem.cycles, 1.0)
     sends = energy_at_least(problem, used) - computing_energy(problem, problem.cycles, problem.frequency_min)
     computing = np.maximum(np.minimum(0.5 * budget, budget - sends), 0.0)
-    frequency = np.clip(np.sqrt(computing / drain), problem.frequency_min, problem.frequency_max)
+    frequency = np.clip(np.sqrt(computing / drain(problem, cycles)), problem.frequency_min, problem.frequency_max)
     power = radio.power_for_energy(
         bits=problem.uplink_bits,
         energy=budget - computing_energy(problem, problem.cycles, frequency),

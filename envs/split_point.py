@@ -193,9 +193,14 @@ def at_cut(values: Array, cut: Array) -> Array:
 
 
 def computing_energy(problem: Problem, cycles: Array | float, frequency: Array | float) -> Array:
-    """Return zeta / 2 A f^2 `(...)` in J of `cycles` A at `frequency` f in Hz; at 1 Hz: what f^2 is multiplied by."""
+    """Return zeta / 2 A f^2 `(...)` in J of `cycles` A at `frequency` f in Hz."""
     coefficient = 0.5 * problem.switched_capacitance
     return compute.cycles_energy(cycles=cycles, frequency=frequency, coefficient=coefficient)
+
+
+def drain(problem: Problem, cycles: Array | float) -> Any:
+    """Return D = zeta / 2 A `(...)` in J s^2: computing `cycles` A at f costs D f^2."""
+    return computing_energy(problem, cycles, 1.0)
 
 
 def round_cost(problem: Problem, decision: Decision) -> Cost:
@@ -297,7 +302,7 @@ def nominal_time(problem: Problem) -> Array:
     share = xp.zeros_like(problem.energy_budget) + 1.0 / problem.energy_budget.shape[-1]
     budget = problem.energy_budget[..., None]
     frequency = xp.clip(
-        xp.sqrt(0.5 * budget / computing_energy(problem, problem.cycles, 1.0)),
+        xp.sqrt(0.5 * budget / drain(problem, problem.cycles)),
         problem.frequency_min,
         problem.frequency_max,
     )
@@ -370,8 +375,7 @@ def within_budget(problem: Problem, decision: Decision, budget: Array) -> Decisi
     sent = xp.clip(budget * asked.uplink_energy / total, least.uplink_energy, None)
     sent = xp.minimum(sent, xp.maximum(budget - least.compute_energy, least.uplink_energy))
     cycles = at_cut(problem.cycles, decision.cut)
-    drain = computing_energy(problem, xp.where(over, cycles, 1.0), 1.0)
-    slower = xp.sqrt(xp.clip(budget - sent, 0.0, None) / drain)
+    slower = xp.sqrt(xp.clip(budget - sent, 0.0, None) / drain(problem, xp.where(over, cycles, 1.0)))
     frequency = xp.where(over, xp.clip(slower, problem.frequency_min, decision.frequency), decision.frequency)
     spent = computing_energy(problem, cycles, frequency)
     weaker = radio.power_for_energy(

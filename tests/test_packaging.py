@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fedtwin.baselines import SOLVERS
 from fedtwin.envs import SYSTEMS
+from mutations import check_texts
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -21,6 +22,10 @@ def test_every_folder_of_code_is_packaged() -> None:
     listed = set(PROJECT["tool"]["setuptools"]["packages"])
     found = {"fedtwin"} | {f"fedtwin.{path.parent.name}" for path in ROOT.glob("*/__init__.py")}
     assert listed == found - {"fedtwin.tests"}
+
+
+def test_every_mutation_finds_its_text() -> None:
+    check_texts()
 
 
 def test_only_the_command_lines_stand_in_the_root() -> None:

@@ -179,7 +179,7 @@ def test_decisions_that_leave_clients_out_are_not_scored(tmp_path: Path, monkeyp
 
     monkeypatch.setitem(SOLVERS["association"], "lazy", lazy)
     plan = small_plan(tmp_path, methods=("lazy",))
-    with pytest.raises(ValueError, match=r"server\[0\] is -1, must be at least 0: the client is active"):
+    with pytest.raises(ValueError, match=r"server of client_0 is -1, must be at least 0: the client is active"):
         run(plan, Store(tmp_path, plan.identity()))
 
 

@@ -9,8 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -346,31 +345,15 @@ class PairWeights(NamedTuple):
     """(last,)."""
 
 
-def bitcast(source: Any, target: Any) -> Any:
-    """Return a compiled function that reads the bits of a `source` as a `target`."""
-
-    def typed(context: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.bitcast(arguments[0], context.get_value_type(target))
-
-        return target(source), generate
-
-    return intrinsic(typed)
-
-
-as_bits, from_bits = bitcast(types.float32, types.int32), bitcast(types.int32, types.float32)
-"""The bits of a float32 as an int32, and back."""
-
-
 @njit(cache=True, fastmath=True, error_model="numpy")
 def log_single(value: Any) -> Any:
     """Natural logarithm of a positive normal float32; to 1e-6, and many at once where a loop calls it.
 
     x = 2^e f with f in [sqrt(1/2), sqrt(2)); log f = 2 artanh(t), t = (f - 1) / (f + 1), by its series.
     """
-    bits = as_bits(value)
+    bits = np.float32(value).view(np.int32)
     exponent = np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23)
-    part = from_bits(np.int32(bits - (exponent << np.int32(23))))
+    part = np.int32(bits - (exponent << np.int32(23))).view(np.float32)
     t = (part - np.float32(1.0)) / (part + np.float32(1.0))
     square = t * t
     series = np.float32(1.0 / 9.0)

@@ -58,7 +58,7 @@ bench: $(STAMP) ## Measure speed beside other environments (each in an environme
 	$(BIN)/python benchmarks/run.py
 
 mutate: $(STAMP) ## Break the physics on purpose and check that the tests notice
-	$(BIN)/python tests/mutations.py
+	$(BIN)/python tests/mutate.py
 
 clean: ## Remove the environment and what was built
 	rm -rf .venv .compat .bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

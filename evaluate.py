@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from fedtwin.core.checks import unknown_name
+from fedtwin.core.command_line import argument
 from fedtwin.envs import SYSTEMS
-from fedtwin.envs.checks import unknown_name
-from fedtwin.envs.settings import argument
 from fedtwin.evaluation.plan import Options, Plan, experiment_names, make_plan, read_experiment
 from fedtwin.evaluation.report import direction, format_interval, format_ratio, worse_than, write_report
 from fedtwin.evaluation.runner import run

@@ -18,17 +18,18 @@ from fedtwin.agents.greedy import GreedySettings, LearnedGreedy
 from fedtwin.agents.hybrid import HybridView
 from fedtwin.agents.training import BEST, CHECKPOINT, MODEL, STEP, Schedule, Score, train
 from fedtwin.baselines.learned import decide_exactly, hybrid
+from fedtwin.core.checkpoint import require_same
+from fedtwin.core.checks import unknown_name
+from fedtwin.core.command_line import argument
+from fedtwin.core.files import write_atomically
+from fedtwin.core.log import Facts, Log
+from fedtwin.core.settings import Settings, parameter
 from fedtwin.envs import SYSTEMS, environment_id, make_system, vector_env
 from fedtwin.envs.association import AssociationSystem
-from fedtwin.envs.checks import unknown_name
-from fedtwin.envs.settings import Settings, argument, parameter
 from fedtwin.envs.system import System
-from fedtwin.envs.vector import VectorView
+from fedtwin.envs.views.vector import VectorView
 from fedtwin.evaluation.held_out import HeldOut
 from fedtwin.evaluation.plan import experiment_names, read_experiment
-from fedtwin.storage.checkpoint import require_same
-from fedtwin.storage.files import write_atomically
-from fedtwin.storage.log import Facts, Log
 from gymnasium.vector import AutoresetMode
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -6,8 +6,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..storage.files import write_atomically
-from ..storage.log import read_log
+from ..core.files import write_atomically
+from ..core.log import read_log
 from .training import STEP
 
 PANELS = (

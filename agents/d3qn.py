@@ -17,9 +17,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor, nn
 
-from ..envs import randomness
-from ..envs.settings import Settings, parameter
-from ..storage.checkpoint import prefixed, read_checkpoint, select, write_checkpoint
+from ..core import randomness
+from ..core.checkpoint import prefixed, read_checkpoint, select, write_checkpoint
+from ..core.settings import Settings, parameter
 from .networks import IndependentNetworks, PairNetwork, SharedNetworks
 from .replay import Batch, Replay
 from .training import Schedule, optimiser_tensors, restore_optimiser, train

@@ -18,11 +18,11 @@ from gymnasium.vector import VectorEnv
 from ..baselines import association_kernel as kernel
 from ..baselines.association import Solver, problem_of, solver
 from ..baselines.association_learned import Guide, Improve, guided_greedy, leave, schedule
-from ..envs import randomness
+from ..core import randomness
+from ..core.checkpoint import write_checkpoint
+from ..core.settings import Settings, parameter
+from ..core.trees import take
 from ..envs.association import AssociationSystem
-from ..envs.settings import Settings, parameter
-from ..envs.trees import take
-from ..storage.checkpoint import write_checkpoint
 
 SCALE = np.concatenate([np.full(kernel.ORDER_FEATURES, 0.3), np.full(kernel.GUIDES, 0.02)])
 """What one unit of perturbation is for each parameter."""

@@ -7,11 +7,11 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from ..envs.checks import check_integers, to_numpy
+from ..core.arrays import Array, namespace, one_hot
+from ..core.checks import check_integers, to_numpy
 from ..envs.simulator import Outcome
 from ..envs.system import System
-from ..envs.vector import VectorView
-from ..twin.arrays import Array, namespace, one_hot
+from ..envs.views.vector import VectorView
 
 
 def as_scores(values: Array) -> Array:

@@ -10,9 +10,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from ..envs.central import CentralView
-from ..envs.checks import unknown_name
+from ..core.checks import unknown_name
 from ..envs.system import System
+from ..envs.views.central import CentralView
 
 ALGORITHMS = ("a2c", "ddpg", "dqn", "ppo", "sac", "td3")
 JOINT = ("a2c", "ppo")

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from gymnasium.vector import VectorEnv
 
-from ..envs.settings import Settings, parameter
-from ..storage.checkpoint import read_checkpoint, require_same, write_checkpoint
-from ..storage.log import Facts, Log
+from ..core.checkpoint import read_checkpoint, require_same, write_checkpoint
+from ..core.log import Facts, Log
+from ..core.settings import Settings, parameter
 
 CHECKPOINT, BEST, STEP = "checkpoint.safetensors", "best.safetensors", "transitions"
 MODEL = "model.zip"

@@ -5,7 +5,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from ..envs.checks import unknown_name
+from ..core.checks import unknown_name
 
 SHIPPED = re.compile(r"(?P<name>[\w-]+)-v(?P<version>\d+)\.safetensors")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..envs.checks import unknown_name
+from ..core.checks import unknown_name
 from . import association, association_learned, learned, quantization, split_point
 
 SOLVERS: Mapping[str, Mapping[str, Any]] = {

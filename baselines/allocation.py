@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..twin.arrays import Array
+from ..core.arrays import Array
 from ..twin.radio import share_for_rate
 
 LEVEL_STEPS = 200

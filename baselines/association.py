@@ -11,12 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
+from ..core.arrays import namespace
+from ..core.checks import to_numpy
+from ..core.randomness import generator
+from ..core.trees import take, tree_map
 from ..envs.association import AssociationParams, AssociationSystem, Decision, State
-from ..envs.checks import to_numpy
-from ..envs.randomness import generator
-from ..envs.trees import take, tree_map
 from ..twin import compute
-from ..twin.arrays import namespace
 from . import association_kernel as kernel
 from .association_kernel import Integers, Problem
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..agents.d3qn import D3QN
 from ..agents.weights import find_weights
+from ..core.checkpoint import read_checkpoint
+from ..core.trees import add_axis, take
 from ..envs.association import AssociationParams, AssociationSystem, Decision, State, observation_fields
 from ..envs.fields import Normaliser
-from ..envs.trees import add_axis, take
-from ..storage.checkpoint import read_checkpoint
 from . import association_kernel as kernel
 from .association import OneTwin, Solver, empty_decision, solver, weakest_first
 from .association_kernel import Floats, Integers, PairWeights, Problem

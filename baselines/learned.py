@@ -15,7 +15,8 @@ from ..agents.d3qn import D3QN
 from ..agents.ddpg import DDPG
 from ..agents.hybrid import as_scores
 from ..agents.weights import find_weights, shipped_weights
-from ..envs.checks import to_numpy, unknown_name
+from ..core.arrays import Array, namespace
+from ..core.checks import to_numpy, unknown_name
 from ..envs.quantization import Decision as QuantizationDecision
 from ..envs.quantization import QuantizationSystem
 from ..envs.quantization import State as QuantizationState
@@ -23,7 +24,6 @@ from ..envs.split_point import Decision as SplitPointDecision
 from ..envs.split_point import SplitPointSystem
 from ..envs.split_point import State as SplitPointState
 from ..envs.system import System
-from ..twin.arrays import Array, namespace
 from . import quantization, split_point
 
 Solver = Callable[..., Any]

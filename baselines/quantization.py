@@ -16,7 +16,10 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ..envs.checks import check_integers, to_numpy
+from ..core.arrays import Array, namespace
+from ..core.checks import check_integers, to_numpy
+from ..core.randomness import generator
+from ..core.trees import tree_map
 from ..envs.quantization import (
     Decision,
     Problem,
@@ -29,10 +32,7 @@ from ..envs.quantization import (
     time_left,
 )
 from ..envs.quantization import most_bits as sendable_bits
-from ..envs.randomness import generator
-from ..envs.trees import tree_map
 from ..twin import quantization, radio
-from ..twin.arrays import Array, namespace
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -14,13 +14,13 @@ from typing import Any, Concatenate, ParamSpec, Protocol
 
 import numpy as np
 
-from ..envs.checks import check_integers, reject, to_numpy
-from ..envs.randomness import generator
+from ..core.arrays import Array, namespace
+from ..core.checks import check_integers, reject, to_numpy
+from ..core.randomness import generator
+from ..core.trees import tree_map
 from ..envs.split_point import Decision, Problem, SplitPointSystem, State, at_cut, computing_energy, drain, round_cost
 from ..envs.split_point import least_energy as energy_at_least
-from ..envs.trees import tree_map
 from ..twin import compute, radio
-from ..twin.arrays import Array, namespace
 from . import allocation
 from . import split_point_kernel as kernel
 

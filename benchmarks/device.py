@@ -12,8 +12,8 @@ from typing import Any
 import fedtwin.envs as envs
 import numpy as np
 import torch
-from fedtwin.envs.randomness import generator
-from fedtwin.envs.trees import tree_map
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import tree_map
 
 
 def synchronise(device: str) -> None:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from fedtwin.agents import DDPG
 from fedtwin.baselines import SOLVERS, find_solver
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import take
 from fedtwin.envs import make_system
-from fedtwin.envs.randomness import generator
 from fedtwin.envs.system import System
-from fedtwin.envs.trees import take
 from measure import in_turn
 
 TWINS = 1000

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 
 from fedtwin.baselines import SOLVERS
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import take
 from fedtwin.envs.association import AssociationParams, AssociationSystem
-from fedtwin.envs.randomness import generator
-from fedtwin.envs.trees import take
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator

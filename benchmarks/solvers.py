@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from fedtwin.baselines import SOLVERS, learned
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import take
 from fedtwin.envs import make_system
-from fedtwin.envs.randomness import generator
 from fedtwin.envs.system import System
-from fedtwin.envs.trees import take
 
 SINGLES = 30
 """Twins that are decided one by one."""

@@ -7,7 +7,7 @@ import fedtwin.envs as envs
 import numpy as np
 import pytest
 import torch
-from fedtwin.envs.torchrl import TorchRLView, torchrl_env
+from fedtwin.envs.views.torchrl import TorchRLView, torchrl_env
 from tensordict import TensorDict
 from torchrl.envs import ActionMask, StepCounter, TransformedEnv
 from torchrl.envs.utils import check_env_specs

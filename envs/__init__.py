@@ -12,17 +12,17 @@ import pettingzoo
 import torch
 from gymnasium.vector import AutoresetMode
 
-from .aec import AECView
+from ..core.checks import unknown_name
 from .association import AssociationSystem
-from .central import CentralView
-from .checks import unknown_name
 from .learning import LearningMode
-from .masks import MaskStyle
-from .parallel import ParallelView
 from .quantization import QuantizationSystem
 from .split_point import SplitPointSystem
 from .system import System
-from .vector import VectorView
+from .views.aec import AECView
+from .views.base import MaskStyle
+from .views.central import CentralView
+from .views.parallel import ParallelView
+from .views.vector import VectorView
 
 SYSTEMS: Mapping[str, type[System]] = {
     "association": AssociationSystem,

@@ -12,11 +12,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..federated.plan import Plan
-from ..twin import compute, geometry, radio, rounds
-from ..twin.arrays import Array, arange_like, like, namespace, one_hot, pick
-from . import randomness
-from .checks import (
+from ..core import randomness
+from ..core.arrays import Array, arange_like, like, namespace, one_hot, pick
+from ..core.checks import (
     check_float_array,
     check_integers,
     check_same_library,
@@ -24,10 +22,13 @@ from .checks import (
     reject_not_finite,
     reject_not_positive,
 )
+from ..core.settings import parameter
+from ..core.trees import tree_map
+from ..federated.plan import Plan
+from ..twin import compute, geometry, radio, rounds
 from .fields import Field, Normaliser
-from .settings import parameter
-from .system import Params, Scene, System
-from .trees import tree_map
+from .scene import Scene
+from .system import Params, System
 
 PerNode = float | tuple[float, ...]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..twin.arrays import Array, like, namespace
+from ..core.arrays import Array, like, namespace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from ..twin.arrays import Array, like
-from . import randomness
-from .checks import to_numpy, unknown_name
+from ..core import randomness
+from ..core.arrays import Array, like
+from ..core.checks import to_numpy, unknown_name
+from ..core.trees import take, tree_map
 from .system import System
-from .trees import take, tree_map
 
 if TYPE_CHECKING:
     from ..federated.tasks import Task

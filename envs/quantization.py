@@ -12,12 +12,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..federated.plan import Plan
-from ..federated.profile import stored_profile
-from ..twin import compute, quantization, radio, rounds
-from ..twin.arrays import Array, arange_like, like, namespace, one_hot, pick
-from . import randomness
-from .checks import (
+from ..core import randomness
+from ..core.arrays import Array, arange_like, like, namespace, one_hot, pick
+from ..core.checks import (
     check_float_array,
     check_integers,
     check_same_library,
@@ -26,9 +23,13 @@ from .checks import (
     reject_not_finite,
     reject_not_positive,
 )
+from ..core.settings import parameter
+from ..federated.plan import Plan
+from ..federated.profile import stored_profile
+from ..twin import compute, quantization, radio, rounds
 from .fields import Field, scaled, unscaled
-from .settings import parameter
-from .system import Params, Scene, System
+from .scene import Scene
+from .system import Params, System
 
 ROUNDING = 1e-9
 """Relative excess of a limit that is rounding and no violation; 1e-5 where numbers have single precision."""

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ..twin.arrays import Array, namespace, one_hot
-from . import randomness
-from .checks import to_numpy, unknown_name
+from ..core import randomness
+from ..core.arrays import Array, namespace, one_hot
+from ..core.checks import to_numpy, unknown_name
+from ..core.trees import add_axis, tree_map, where
 from .learning import LiveLearning
 from .system import System
-from .trees import add_axis, tree_map, where
 
 OPTIONS = ("draw", "episode", "params")
 UNSUPPORTED = ("reset_mask",)

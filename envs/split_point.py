@@ -11,12 +11,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..federated.plan import Plan
-from ..federated.profile import stored_profile
-from ..twin import compute, geometry, radio, rounds
-from ..twin.arrays import Array, arange_like, like, namespace
-from . import randomness
-from .checks import (
+from ..core import randomness
+from ..core.arrays import Array, arange_like, like, namespace
+from ..core.checks import (
     check_float_array,
     check_integers,
     check_same_library,
@@ -25,9 +22,13 @@ from .checks import (
     reject_not_finite,
     reject_not_positive,
 )
+from ..core.settings import parameter
+from ..federated.plan import Plan
+from ..federated.profile import stored_profile
+from ..twin import compute, geometry, radio, rounds
 from .fields import Field, scaled, unscaled
-from .settings import parameter
-from .system import Params, Scene, System
+from .scene import Scene
+from .system import Params, System
 
 SPREAD = 2.0
 """Shares follow the softmax of this times the action's number: they differ by a factor of e^4 at most."""

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from gymnasium import spaces
 
-from ..twin.arrays import Array, arange_like, namespace
-from .checks import check_box, check_integers, reject
+from ..core.arrays import Array, arange_like, namespace
+from ..core.checks import check_box, check_integers, reject
+from ..core.settings import Settings, parameter
 from .fields import Field, Normaliser
-from .settings import Settings, parameter
+from .scene import Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,27 +24,6 @@ class Params(Settings):
     dtype: Literal["float64", "float32"] = parameter(
         "float64", doc="floating type of everything that is drawn and computed"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """What a picture of one round shows; `rendering.draw_scene` turns it into a map with its bars.
-
-    Positions are `(…, 2)` in m; `link` is the server of each client (-1: none) and `colour` the channel; `loads` and
-    `budgets` are named bars, budgets as used shares in [0, 1]; `coloured` names the load whose bars have the links'
-    colours.
-    """
-
-    title: str
-    side: float
-    clients: np.ndarray
-    servers: np.ndarray
-    link: np.ndarray
-    colour: np.ndarray
-    num_colours: int
-    loads: Mapping[str, np.ndarray]
-    budgets: Mapping[str, np.ndarray]
-    coloured: str = ""
 
 
 class System(ABC):

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from ..envs.randomness import generator
-from ..envs.rendering import draw_map
+from ..core.randomness import generator
+from ..envs.views.rendering import draw_map
 from .plan import Item, Plan
 from .quantities import OPTIONAL, PARTS, STACKS, labels
 from .statistics import mean_interval, names_in, series

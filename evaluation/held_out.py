@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..baselines import DEFAULTS, SOLVERS
-from ..envs.checks import to_numpy
-from ..envs.randomness import generator
+from ..core.arrays import Array
+from ..core.checks import to_numpy
+from ..core.randomness import generator
 from ..envs.simulator import Outcome, Simulator
 from ..envs.system import System
-from ..twin.arrays import Array
 from .plan import PREFERRED
 
 SEED = 2**40

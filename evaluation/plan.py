@@ -9,10 +9,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..baselines import DEFAULTS, find_solver
+from ..core.checks import check_number, unknown_name
+from ..core.randomness import check_seed, generator
+from ..core.settings import parameter
 from ..envs import SYSTEMS, environment_id, make_system
-from ..envs.checks import check_number, unknown_name
-from ..envs.randomness import check_seed, generator
-from ..envs.settings import parameter
 from ..envs.system import System
 from .quantities import labels
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from ..core.arrays import Array
 from ..envs.system import System
-from ..twin.arrays import Array
 
 COMMON: Mapping[str, str] = {
     "decision_time": "decision time in s",

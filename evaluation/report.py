@@ -16,7 +16,7 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..storage.files import write_atomically
+from ..core.files import write_atomically
 from . import figures, learning_curves
 from .learning_curves import LearningSummary
 from .plan import Item, Plan

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from ..baselines import find_solver
+from ..core.randomness import generator
+from ..core.trees import add_axis, take
 from ..envs.learning import LiveLearning
-from ..envs.randomness import generator
 from ..envs.simulator import Outcome, Simulator
-from ..envs.trees import add_axis, take
 from ..federated.plan import Plan as LearningPlan
 from .plan import CENTRALISED, Item, Plan
 from .quantities import COMMON, kept

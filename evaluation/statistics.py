@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..envs.randomness import generator
+from ..core.randomness import generator
 from .plan import Item, Plan
 from .quantities import OPTIONAL
 from .store import Row

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.files import write_atomically
 from ..envs import SYSTEMS
 from ..envs.system import System
-from ..storage.files import write_atomically
 from .plan import Item
 from .quantities import COMMON
 

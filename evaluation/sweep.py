@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..storage.files import write_atomically
+from ..core.files import write_atomically
 from .figures import MARKERS, add_legend, as_png, canvas
 from .plan import Item, Plan
 from .quantities import labels

@@ -14,7 +14,7 @@ from benchmarl.algorithms import IppoConfig, IqlConfig
 from benchmarl.environments.common import Task, TaskClass
 from benchmarl.experiment import Experiment, ExperimentConfig
 from benchmarl.models.mlp import MlpConfig
-from fedtwin.envs.torchrl import TorchRLView, torchrl_env
+from fedtwin.envs.views.torchrl import TorchRLView, torchrl_env
 from torchrl.data import Composite
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import fedtwin.envs as envs
 import torch
 import tyro
-from fedtwin.envs.torchrl import torchrl_env
+from fedtwin.envs.views.torchrl import torchrl_env
 from torchrl.envs import ActionMask, TransformedEnv
 from torchrl.envs.libs.pettingzoo import PettingZooWrapper
 from torchrl.envs.utils import check_env_specs

@@ -24,10 +24,11 @@ from rich.table import Table
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import t
 
-from ..envs.settings import Settings, argument, parameter
+from ..core.checkpoint import require_same
+from ..core.command_line import argument
+from ..core.files import write_atomically
+from ..core.settings import Settings, parameter
 from ..evaluation.figures import as_png, canvas
-from ..storage.checkpoint import require_same
-from ..storage.files import write_atomically
 from ..twin.quantization import learning_benefit
 from .quantizer import FEWEST_BITS, WHOLE_BITS
 from .tasks import TASKS, Task, load, make_task

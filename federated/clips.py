@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from ..envs import randomness
-from ..envs.checks import unknown_name
+from ..core import randomness
+from ..core.checks import unknown_name
 from .data import Dataset, digits
 
 

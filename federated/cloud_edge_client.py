@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..storage.checkpoint import prefixed, select
+from ..core.checkpoint import prefixed, select
 from .data import Dataset
 from .local import Segment, require_finite, train_together
 from .models import SplitModel

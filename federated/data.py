@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from ..envs import randomness
+from ..core import randomness
 
 
 @dataclasses.dataclass(frozen=True)

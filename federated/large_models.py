@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..envs.checks import unknown_name
+from ..core.checks import unknown_name
 from .models import LastState, PerFrame, SplitModel
 
 VIT_SIZES = {

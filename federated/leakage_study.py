@@ -23,11 +23,12 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..envs.checks import unknown_name
-from ..envs.randomness import generator
-from ..envs.settings import Settings, argument, parameter
+from ..core.checks import unknown_name
+from ..core.command_line import argument
+from ..core.files import write_atomically
+from ..core.randomness import generator
+from ..core.settings import Settings, parameter
 from ..evaluation.figures import as_png
-from ..storage.files import write_atomically
 from .data import Dataset, digits
 from .leakage import (
     CEILING,

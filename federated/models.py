@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..envs.checks import unknown_name
+from ..core.checks import unknown_name
 
 
 class SplitModel(nn.Sequential):

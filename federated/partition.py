@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..envs import randomness
-from ..envs.checks import unknown_name
+from ..core import randomness
+from ..core.checks import unknown_name
 
 Labels = np.ndarray | Tensor
 Parts = list[np.ndarray]

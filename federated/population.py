@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..envs import randomness
+from ..core import randomness
 from .data import Dataset
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from ..envs import randomness
-from ..envs.settings import Settings, parameter
+from ..core import randomness
+from ..core.settings import Settings, parameter
 from .parameters import Parameters, norms
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from ..envs.settings import Settings, parameter
+from ..core.settings import Settings, parameter
 from .data import Dataset
 from .local import Descent, Segment, TrainingDiverged, Way, choose_way
 from .models import SplitModel

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..envs.checks import unknown_name
-from ..storage.files import write_atomically
+from ..core.checks import unknown_name
+from ..core.files import write_atomically
 from .models import SplitModel, make_model
 
 TABLE = Path(__file__).with_name("profiles.json")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..envs.randomness import generator
+from ..core.randomness import generator
 from .local import Segment, TrainingDiverged, Way
 from .plan import Plan
 from .population import Batches

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..envs import randomness
-from ..envs.checks import unknown_name
+from ..core import randomness
+from ..core.checks import unknown_name
 from .cifar import is_cifar, read_cifar
 from .clips import clips
 from .data import Dataset, digits

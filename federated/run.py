@@ -13,9 +13,10 @@ import torch
 import tyro
 from rich.progress import Progress as ProgressBar
 
-from ..envs.settings import Settings, argument, parameter
-from ..storage.checkpoint import read_checkpoint, require_same, write_checkpoint
-from ..storage.log import Facts, Log
+from ..core.checkpoint import read_checkpoint, require_same, write_checkpoint
+from ..core.command_line import argument
+from ..core.log import Facts, Log
+from ..core.settings import Settings, parameter
 from .adaptive_splitting import AdaptiveSplit
 from .averaging import FedAvg, FedSGD
 from .plan import Plan, Progress

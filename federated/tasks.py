@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from ..envs.checks import unknown_name
-from ..envs.randomness import generator
-from ..envs.settings import parameter
+from ..core.checks import unknown_name
+from ..core.randomness import generator
+from ..core.settings import parameter
 from .adaptive_splitting import AdaptiveSplit
 from .averaging import FedAvg
 from .clips import clips

@@ -20,9 +20,9 @@ from fedtwin.agents.d3qn import Shape
 from fedtwin.agents.networks import IndependentNetworks, PairNetwork, StackedLinear, dueling
 from fedtwin.agents.replay import Batch, Replay
 from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
+from fedtwin.core.checkpoint import read_checkpoint, write_checkpoint
+from fedtwin.core.log import LOG
 from fedtwin.evaluation.held_out import HeldOut
-from fedtwin.storage.checkpoint import read_checkpoint, write_checkpoint
-from fedtwin.storage.log import LOG
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 

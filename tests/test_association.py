@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.baselines import SOLVERS
+from fedtwin.core.randomness import RoundGenerator, generator
+from fedtwin.core.trees import stack, take, tree_map
 from fedtwin.envs import make_system
 from fedtwin.envs.association import REFERENCE_COST, AssociationSystem, Cost, Decision, Draw, State
 from fedtwin.envs.fields import Field
-from fedtwin.envs.randomness import RoundGenerator, generator
 from fedtwin.envs.simulator import Simulator
-from fedtwin.envs.trees import stack, take, tree_map
 from oracle import association_cost
 
 UNEQUAL: dict[str, Any] = {

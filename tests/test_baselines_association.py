@@ -11,10 +11,10 @@ from fedtwin.baselines import SOLVERS
 from fedtwin.baselines import association_kernel as kernel
 from fedtwin.baselines.association import annealing, best_fixed, multi_start, problem_of, random_start
 from fedtwin.baselines.association_kernel import IMPROVEMENT, round_cost
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import take, tree_map
 from fedtwin.envs import make_system
 from fedtwin.envs.association import AssociationSystem, Decision, State
-from fedtwin.envs.randomness import generator
-from fedtwin.envs.trees import take, tree_map
 from test_association import UNEQUAL, random_decision
 
 METHODS = SOLVERS["association"]

@@ -25,12 +25,12 @@ from fedtwin.baselines.association_learned import (
     read_guide,
     sequential,
 )
+from fedtwin.core.checkpoint import read_checkpoint, write_checkpoint
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import take
 from fedtwin.envs import environment_id, vector_env
 from fedtwin.envs.association import Decision
-from fedtwin.envs.randomness import generator
 from fedtwin.envs.simulator import Simulator
-from fedtwin.envs.trees import take
-from fedtwin.storage.checkpoint import read_checkpoint, write_checkpoint
 from test_association import UNEQUAL
 from test_baselines_association import build, states
 

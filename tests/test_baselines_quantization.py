@@ -24,11 +24,11 @@ from fedtwin.baselines.quantization import (
     linearised_power,
     random_feasible,
 )
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import take as take_twin
+from fedtwin.core.trees import tree_map
 from fedtwin.envs import make_system
 from fedtwin.envs.quantization import Decision, Problem, QuantizationSystem, State, on_channel, round_cost
-from fedtwin.envs.randomness import generator
-from fedtwin.envs.trees import take as take_twin
-from fedtwin.envs.trees import tree_map
 
 Method = Callable[[Problem], Decision]
 

@@ -14,7 +14,8 @@ from fedtwin.baselines import allocation
 from fedtwin.baselines import split_point as solvers
 from fedtwin.baselines import split_point_kernel as kernel
 from fedtwin.baselines.split_point import SOLVERS, allocate, alternating, exact, least_shares
-from fedtwin.envs.randomness import generator
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import take, tree_map
 from fedtwin.envs.split_point import (
     Decision,
     Problem,
@@ -24,7 +25,6 @@ from fedtwin.envs.split_point import (
     least_energy,
     round_cost,
 )
-from fedtwin.envs.trees import take, tree_map
 from fedtwin.twin import radio
 from scipy.optimize import brentq, differential_evolution, minimize
 from scipy.special import lambertw

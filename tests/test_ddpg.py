@@ -21,10 +21,10 @@ from fedtwin.agents.ddpg import BoxShape
 from fedtwin.agents.networks import AgentCritic, AgentLayers, AgentNetwork, StackedLinear
 from fedtwin.agents.replay import Batch
 from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
+from fedtwin.core.checkpoint import read_checkpoint, write_checkpoint
+from fedtwin.core.log import LOG
 from fedtwin.envs.simulator import Simulator
 from fedtwin.evaluation.held_out import HeldOut
-from fedtwin.storage.checkpoint import read_checkpoint, write_checkpoint
-from fedtwin.storage.log import LOG
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from test_agents import Stop, equal, generator, wait_for, weights

@@ -14,7 +14,7 @@ import fedtwin.envs as envs
 import gymnasium
 import numpy as np
 import pytest
-from fedtwin.envs.randomness import generator
+from fedtwin.core.randomness import generator
 from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import api_test, parallel_api_test, render_test
 from test_views import assert_same, play_central, play_parallel
@@ -71,7 +71,7 @@ TOY_TEST = """
 import numpy as np
 
 from fedtwin.envs import make_system
-from fedtwin.envs.randomness import generator
+from fedtwin.core.randomness import generator
 
 
 def test_cost_of_slots_counts_collisions() -> None:

@@ -19,13 +19,14 @@ import pytest
 from fedtwin import evaluate
 from fedtwin.agents import D3QN, D3QNSettings
 from fedtwin.baselines import DEFAULTS, SOLVERS, find_solver
+from fedtwin.core.files import write_atomically
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import take
 from fedtwin.envs import SYSTEMS, make_system, vector_env
 from fedtwin.envs.association import AssociationSystem
 from fedtwin.envs.quantization import QuantizationSystem
-from fedtwin.envs.randomness import generator
 from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.split_point import SplitPointSystem
-from fedtwin.envs.trees import take
 from fedtwin.evaluate import main
 from fedtwin.evaluation.figures import bar_panels
 from fedtwin.evaluation.held_out import HeldOut, default_reference
@@ -38,7 +39,6 @@ from fedtwin.evaluation.store import Row, Store, fault, parse_row
 from fedtwin.evaluation.sweep import swept_label
 from fedtwin.federated.plan import Progress
 from fedtwin.federated.tasks import Task
-from fedtwin.storage.files import write_atomically
 from PIL import Image
 
 SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts", "served")

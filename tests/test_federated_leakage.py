@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from fedtwin.envs.randomness import generator
+from fedtwin.core.randomness import generator
 from fedtwin.federated import leakage
 from fedtwin.federated.data import Dataset, digits
 from fedtwin.federated.leakage import (

@@ -16,9 +16,9 @@ from fedtwin.agents.networks import SharedNetworks
 from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
 from fedtwin.baselines import find_solver, quantization, split_point
 from fedtwin.baselines.learned import decide_exactly
+from fedtwin.core.log import LOG
 from fedtwin.envs.simulator import Simulator
 from fedtwin.evaluate import main as evaluate
-from fedtwin.storage.log import LOG
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from test_agents import Stop, equal, generator, random_batch, weights

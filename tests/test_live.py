@@ -14,6 +14,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from fedtwin.core.checkpoint import read_checkpoint
+from fedtwin.core.log import read_log
 from fedtwin.envs.learning import LiveLearning
 from fedtwin.envs.simulator import Simulator
 from fedtwin.evaluate import main
@@ -25,8 +27,6 @@ from fedtwin.federated.plan import Plan
 from fedtwin.federated.run import CHECKPOINT, RunOptions, build, run
 from fedtwin.federated.run import main as run_main
 from fedtwin.federated.tasks import Task, make_task
-from fedtwin.storage.checkpoint import read_checkpoint
-from fedtwin.storage.log import read_log
 
 SMALL: dict[str, Any] = {"num_clients": 5, "samples": 20.0}
 SPREAD = np.array([0, 11, 22, 33, 4])
@@ -290,7 +290,7 @@ def test_an_evaluation_trains_under_each_method_and_in_one_place(tmp_path: Path)
     simulator = Simulator(system, learning=LiveLearning(system, Task.create({"learning_rate": 0.1}), 1))
     simulator.reset(0, {"episode": 1})
     from fedtwin.baselines import find_solver
-    from fedtwin.envs.trees import take
+    from fedtwin.core.trees import take
     from fedtwin.evaluation.runner import solver_generator
 
     for cycle in range(3):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.baselines import SOLVERS, learned
+from fedtwin.core.randomness import RoundGenerator, generator
+from fedtwin.core.trees import stack, take, tree_map
 from fedtwin.envs.quantization import Decision, Draw, QuantizationParams, QuantizationSystem, State, match
-from fedtwin.envs.randomness import RoundGenerator, generator
 from fedtwin.envs.simulator import Simulator
-from fedtwin.envs.trees import stack, take, tree_map
 from fedtwin.twin import compute, quantization, radio
 from oracle import bits_per_second, mean_gain, quantization_cost, quantization_loads, quantization_noise
 from test_association import assert_trees_close, normalised

@@ -11,10 +11,10 @@ import pytest
 import torch
 from fedtwin.baselines import SOLVERS
 from fedtwin.baselines.split_point import allocate
-from fedtwin.envs.randomness import RoundGenerator, generator
+from fedtwin.core.randomness import RoundGenerator, generator
+from fedtwin.core.trees import stack, take, tree_map
 from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.split_point import Decision, Draw, SplitPointParams, SplitPointSystem, State
-from fedtwin.envs.trees import stack, take, tree_map
 from fedtwin.twin import geometry, radio
 from oracle import bits_per_second, mean_gain, split_point_cost, split_point_loads, watt
 from test_association import assert_trees_close, normalised

@@ -10,9 +10,9 @@ import pytest
 from fedtwin.agents import D3QN, DDPG
 from fedtwin.agents.sb3 import ALGORITHMS, SB3Agent, make_model
 from fedtwin.agents.training import BEST
+from fedtwin.core.log import LOG
 from fedtwin.evaluation.held_out import HeldOut
 from fedtwin.evaluation.plan import experiment_names, read_experiment
-from fedtwin.storage.log import LOG
 from fedtwin.train import main, parse
 from PIL import Image
 

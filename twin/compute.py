@@ -1,6 +1,6 @@
 """Delay and energy of computing. Equation numbers: Zhao et al., JSAC 2023."""
 
-from .arrays import Array, namespace, one_hot
+from ..core.arrays import Array, namespace, one_hot
 
 
 def local_delay(*, samples: Array, flop_per_sample: Array, flops: Array) -> Array:

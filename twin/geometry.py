@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Array, namespace
+from ..core.arrays import Array, namespace
 
 
 def square_border(*, count: int, side: float) -> NDArray[np.float64]:

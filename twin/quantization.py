@@ -1,6 +1,6 @@
 """What quantising costs and brings. Split federated learning slides, part 3."""
 
-from .arrays import Array, namespace
+from ..core.arrays import Array, namespace
 
 
 def quantized_bits(*, full_bits: Array, bits: Array, bits_max: int) -> Array:

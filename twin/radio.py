@@ -2,7 +2,7 @@
 
 import math
 
-from .arrays import Array, arange_like, namespace, one_hot
+from ..core.arrays import Array, arange_like, namespace, one_hot
 
 NEWTON_STEPS = 12
 """Steps of a Newton iteration that starts close by; half of them are enough."""

@@ -1,6 +1,6 @@
 """What a round costs. Equation numbers: Zhao et al., JSAC 2023."""
 
-from .arrays import Array, namespace
+from ..core.arrays import Array, namespace
 
 
 def round_time(*, client_time: Array) -> Array:

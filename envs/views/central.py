@@ -6,13 +6,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from .checks import check_shape, one_action
-from .learning import LearningMode, make_learning
-from .masks import MaskStyle, check_mask_style, masked_observation, masked_space
-from .randomness import check_seed
+from ...core.checks import check_shape
+from ...core.randomness import check_seed
+from ..learning import LearningMode, make_learning
+from ..simulator import Simulator
+from ..system import System
+from .base import MaskStyle, check_mask_style, masked_observation, masked_space, one_action
 from .rendering import Renderer
-from .simulator import Simulator
-from .system import System
 
 
 def central_spaces(system: System, style: MaskStyle) -> tuple[spaces.Space[Any], spaces.Space[Any]]:

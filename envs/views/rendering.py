@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import unknown_name
-from .simulator import Simulator
-from .system import Scene
-from .trees import take
+from ...core.checks import unknown_name
+from ...core.trees import take
+from ..scene import Scene
+from ..simulator import Simulator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,14 +8,14 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ..twin.arrays import Array, namespace
+from ...core.arrays import Array, namespace
+from ...core.checks import check_shape, to_numpy
+from ...core.randomness import check_seed
+from ..learning import LearningMode, make_learning
+from ..simulator import Outcome, Simulator
+from ..system import System
+from .base import MaskStyle, check_mask_style, masked_observation
 from .central import central_spaces
-from .checks import check_shape, to_numpy
-from .learning import LearningMode, make_learning
-from .masks import MaskStyle, check_mask_style, masked_observation
-from .randomness import check_seed
-from .simulator import Outcome, Simulator
-from .system import System
 
 MODES = {AutoresetMode.NEXT_STEP: "next_step", AutoresetMode.SAME_STEP: "same_step"}
 

@@ -3,9 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
-
-import tyro
+from typing import Any, Literal, Self, get_args, get_origin
 
 from .checks import check_number, unknown_name
 
@@ -103,10 +101,3 @@ class Settings:
                 raise unknown_name("parameter", name, valid)
         frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**frozen)
-
-
-def argument(field: dataclasses.Field[Any], default: Any) -> tuple[str, Any, Any]:
-    """Turn a declared parameter into a command-line field with its help."""
-    unit = field.metadata["unit"]
-    text = field.metadata["doc"] + (f" [{unit}]" if unit else "")
-    return field.name, Annotated[field.type, tyro.conf.arg(help=text)], dataclasses.field(default=default)

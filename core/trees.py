@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..twin.arrays import Array, namespace
+from .arrays import Array, namespace
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..twin.arrays import Array
+from .arrays import Array
 
 Shape = tuple[int, ...]
 

@@ -8,9 +8,8 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from gymnasium import spaces
 
-from ..twin.arrays import Array, namespace
+from .arrays import Array, namespace
 
 
 def unknown_name(kind: str, given: str, valid: Iterable[str]) -> ValueError:
@@ -131,26 +130,6 @@ def check_box(values: Array, shape: tuple[int, ...], label: str, agents: Callabl
         index = tuple(int(i) for i in np.argwhere(~to_numpy(inside))[0])
         shown = f"{label} of {agents(index[-2])} has {to_numpy(values)[index]} at place {index[-1]}"
         raise ValueError(f"{shown}, must be in -1..1")
-
-
-def one_action(space: spaces.Space[Any], value: Any, label: str) -> np.ndarray:
-    """Return one agent's action, int64 or float32.
-
-    Raises:
-        ValueError: not of the space; names the agent (`label`), the value and the limit.
-    """
-    array = np.asarray(value)
-    if isinstance(space, spaces.Box):
-        limit = f"{space.shape[0]} numbers in {space.low.min():g}..{space.high.max():g}"
-        fits = array.shape == space.shape and array.dtype.kind == "f"
-        if not fits or not bool(np.all((array >= space.low) & (array <= space.high))):
-            raise ValueError(f"action of {label} is {value!r}, must be {limit}")
-        return array.astype(np.float32)
-    assert isinstance(space, spaces.Discrete)
-    last = int(space.n) - 1
-    if array.shape != () or array.dtype.kind not in "iu" or not 0 <= array <= last:
-        raise ValueError(f"action of {label} is {value!r}, must be an integer in 0..{last}")
-    return array.astype(np.int64)
 
 
 def check_integers(

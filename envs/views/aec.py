@@ -7,12 +7,11 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import AECEnv
 
-from .checks import one_action
-from .learning import LearningMode, make_learning
-from .masks import MaskStyle, check_mask_style, masked_observation, masked_space
+from ..learning import LearningMode, make_learning
+from ..simulator import Simulator
+from ..system import System
+from .base import MaskStyle, check_mask_style, masked_observation, masked_space, one_action
 from .rendering import Renderer
-from .simulator import Simulator
-from .system import System
 
 
 class AECView(AECEnv[str, Any, Any]):  # type: ignore[misc] # PettingZoo is untyped

@@ -11,10 +11,11 @@ try:
 except ImportError as error:
     raise ImportError("fedtwin.envs.torchrl needs TorchRL: pip install 'fedtwin[torchrl]'") from error
 
-from ..twin.arrays import Array
-from . import make_system, randomness
-from .simulator import Outcome, Simulator
-from .system import System
+from ...core import randomness
+from ...core.arrays import Array
+from .. import make_system
+from ..simulator import Outcome, Simulator
+from ..system import System
 
 GROUP = "agents"
 

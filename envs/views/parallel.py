@@ -9,12 +9,12 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from .checks import one_action, unknown_name
-from .learning import LearningMode, make_learning
-from .masks import MaskStyle, check_mask_style, masked_space
+from ...core.checks import unknown_name
+from ..learning import LearningMode, make_learning
+from ..simulator import Simulator
+from ..system import System
+from .base import MaskStyle, check_mask_style, masked_space, one_action
 from .rendering import Renderer
-from .simulator import Simulator
-from .system import System
 
 INTEGERS = frozenset({int, np.int64, np.int32})
 """Types that need no closer look."""

@@ -1,0 +1,1 @@
+"""Views: what libraries for reinforcement learning know of a system."""

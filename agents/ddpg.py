@@ -10,28 +10,25 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.utils import polyak_update
 from torch import Tensor, nn
 
-from ..core import randomness
-from ..core.checkpoint import prefixed, read_checkpoint, select, write_checkpoint
+from ..core.checkpoint import prefixed, select
 from ..core.settings import Settings, parameter
+from .learner import Learner
 from .networks import AgentCritic, AgentNetwork
 from .replay import Batch, Replay
-from .training import Schedule, optimiser_tensors, restore_optimiser, train
-from .weights import find_weights
 
 
 @dataclasses.dataclass(frozen=True)
 class DDPGSettings(Settings):
-    """Hyperparameters; the defaults are those of the `split_point` preset."""
+    """Hyperparameters; the defaults suit rounds that wait for the slowest agent."""
 
     network: Literal["shared", "independent"] = parameter(
         "shared", doc="shared: one actor and one critic for all agents; independent: of each agent's own"
@@ -109,99 +106,47 @@ class BoxShape:
         return self.action_size - self.num_choices
 
 
-class DDPG:
+class DDPG(Learner):
     """Multi-agent deep deterministic policy gradients from a vector environment.
 
     A joint transition is remembered whole; every agent's value may depend on what all agents see and do.
     """
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "split_point": {},
-        "split_point_fine": {
-            "worst_sharpness": 30.0,
-            "exploration_start": 0.1,
-            "noise_start": 0.05,
-            "noise_end": 0.03,
-            "entropy_start": 0.0,
-            "learning_rate": 5e-4,
-            "saturation": 1e-5,
-        },
-        "quantization": {
-            "hidden": (32, 32),
-            "mixing": "mean",
-            "entropy_start": 0.2,
-            "entropy_end": 0.2,
-            "saturation": 1e-3,
-            "learn_from": "decided",
-            "learn_after": 4096,
-            "exploration_end": 0.05,
-            "weight_average": 0.999,
-        },
-        "independent": {"network": "independent"},
-    }
+    kind = "ddpg"
+    shape_type, settings_type = BoxShape, DDPGSettings
+    mask_name = "choice_mask"
+    losses = ("loss", "actor_loss")
+    learned: ClassVar[Mapping[str, str]] = {"actor": "averaged", "critic": "critic"}
+    shape: BoxShape
+    settings: DDPGSettings
 
-    def __init__(
-        self,
-        shape: BoxShape,
-        settings: DDPGSettings | None = None,
-        *,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        """Build actor and critic with their targets.
-
-        Args:
-            shape: what they take and give.
-            settings: hyperparameters.
-            seed: of weights, exploration and replay.
-            device: torch device of networks and replay.
-
-        Raises:
-            ValueError: fewer than two hidden layers.
-        """
-        self.shape, self.settings = shape, DDPGSettings() if settings is None else settings
+    def _build(self, generator: torch.Generator) -> None:
+        shape = self.shape
         if len(self.settings.hidden) < 2:
             raise ValueError(f"hidden is {self.settings.hidden}, must have two layers or more")
-        self.device = torch.device(device)
-        self.seed = randomness.check_seed(seed, "seed")
-        start = randomness.batch_generator(torch.device("cpu"), [self.seed], 0)
         kind: dict[str, Any] = {
             "agents": shape.agents,
             "hidden": self.settings.hidden,
-            "generator": start,
+            "generator": generator,
             "independent": self.settings.network == "independent",
         }
         self.actor = AgentNetwork(inputs=shape.observation_size, outputs=shape.action_size, **kind).to(self.device)
-        self.critic = AgentCritic(
-            inputs=shape.observation_size + shape.numbers,
-            choices=shape.num_choices,
-            **kind,
-        ).to(self.device)
+        inputs = shape.observation_size + shape.numbers
+        self.critic = AgentCritic(inputs=inputs, choices=shape.num_choices, **kind).to(self.device)
         self.target_actor, self.target_critic, self.averaged = (
             copy.deepcopy(network).requires_grad_(False) for network in (self.actor, self.critic, self.actor)
         )
-        self.about: dict[str, Any] = {}
 
-    @classmethod
-    def for_env(cls, env: VectorEnv[Any, Any, Any], settings: DDPGSettings | None = None, **options: Any) -> Self:
-        """Build an agent for a vector environment."""
-        return cls(BoxShape.of(env), settings, **options)
+    def _follow(self) -> None:
+        for follower in (self.target_actor, self.averaged):
+            follower.load_state_dict(self.actor.state_dict())
+        self.target_critic.load_state_dict(self.critic.state_dict())
 
-    def start_from(self, other: "DDPG") -> None:
-        """Take over the weights of an agent of the same kind.
-
-        Raises:
-            ValueError: another network or other hidden layers.
-        """
-        for name in ("network", "hidden"):
-            own, given = getattr(self.settings, name), getattr(other.settings, name)
-            if own != given:
-                raise ValueError(f"the agent to start from has {name} = {given}, this one {own}: make them equal")
-        for mine, theirs in ((self.actor, other.averaged), (self.critic, other.critic)):
-            mine.load_state_dict(theirs.state_dict())
-        for target, source in ((self.target_actor, self.actor), (self.target_critic, self.critic)):
-            target.load_state_dict(source.state_dict())
-        self.averaged.load_state_dict(self.actor.state_dict())
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Actor and critic, their targets, and the actor's average."""
+        names = ("actor", "critic", "target_actor", "target_critic", "averaged")
+        return {name: getattr(self, name) for name in names}
 
     # Acting.
 
@@ -241,43 +186,24 @@ class DDPG:
 
     # Learning.
 
-    def begin(self, env: VectorEnv[Any, Any, Any], steps: int, seed: int | None = None) -> None:
-        """Prepare to learn from `env` for `steps` transitions (of all copies together; of every agent at once)."""
-        if BoxShape.of(env) != self.shape:
-            raise ValueError(f"the environment has {BoxShape.of(env)}, the agent {self.shape}")
-        mode = (env.metadata or {}).get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        if self.settings.discount and AutoresetMode(mode) is not AutoresetMode.NEXT_STEP:
-            raise ValueError(f"the environment begins anew by {mode}, must be NEXT_STEP: ends are learned from")
-        self.env, self.total = env, steps
-        self.same_step = AutoresetMode(mode) is AutoresetMode.SAME_STEP
-        self.transitions = self.updates = 0
-        self.generator = randomness.batch_generator(self.device, [self.seed], 1)
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        rate = self.settings.learning_rate
+        return {
+            f"{name}_optimiser": torch.optim.Adam(getattr(self, name).parameters(), lr=rate) for name in self.learned
+        }
+
+    def _memory(self, num_envs: int) -> Replay:
         size = (self.shape.agents, self.shape.observation_size, self.shape.num_choices)
-        self.memory = Replay(self.settings.replay, env.num_envs, *size, self.device, action_size=self.shape.action_size)
-        self.actor_optimiser, self.critic_optimiser = (
-            torch.optim.Adam(network.parameters(), lr=self.settings.learning_rate)
-            for network in (self.actor, self.critic)
-        )
-        observation, infos = env.reset(seed=self.seed if seed is None else seed)
-        self._seen(observation, infos)
-        self._idle = torch.zeros(env.num_envs, dtype=torch.bool, device=self.device)
-        self.measured: dict[str, list[Tensor]] = {"loss": [], "actor_loss": [], "reward": []}
+        return Replay(self.settings.replay, num_envs, *size, self.device, action_size=self.shape.action_size)
 
-    def _seen(self, observation: Any, infos: Mapping[str, Any]) -> None:
-        shape = (self.env.num_envs, self.shape.agents, -1)
-        self._observation = torch.as_tensor(observation, device=self.device, dtype=torch.float32).reshape(shape)
-        mask = infos.get("choice_mask")
-        if mask is None:
-            mask = torch.ones((*shape[:2], self.shape.num_choices))
-        self._mask = torch.as_tensor(mask, device=self.device).bool().reshape(*shape[:2], self.shape.num_choices)
+    def _needs_ends(self) -> bool:
+        return self.settings.discount > 0.0
 
-    @property
-    def share(self) -> float:
-        """Share of the training that is done."""
-        return min(1.0, self.transitions / self.total)
+    def _joint(self, action: Tensor) -> Tensor:
+        return action.flatten(1)
 
-    def _falling(self, start: float, end: float) -> float:
-        return start + (end - start) * min(1.0, self.share / self.settings.exploration_share)
+    def _schedules(self) -> dict[str, float]:
+        return {"noise": self.noise, "exploration": self.exploration}
 
     @property
     def noise(self) -> float:
@@ -285,32 +211,10 @@ class DDPG:
         return self._falling(self.settings.noise_start, self.settings.noise_end)
 
     @property
-    def exploration(self) -> float:
-        """Probability of a random legal choice, falling linearly."""
-        return self._falling(self.settings.exploration_start, self.settings.exploration_end)
-
-    @property
     def entropy(self) -> float:
         """Weight of the choices' entropy, changing linearly."""
         s = self.settings
         return s.entropy_start + (s.entropy_end - s.entropy_start) * self.share
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate, falling linearly."""
-        s = self.settings
-        return s.learning_rate + (s.learning_rate_end - s.learning_rate) * self.share
-
-    def advance(self) -> None:
-        """Play one step in every copy, remember it, and learn where an update is due."""
-        action = self._explore()
-        joint = action.flatten(1)
-        given = joint if isinstance(getattr(self.env, "device", None), torch.device) else joint.cpu().numpy()
-        observation, reward, terminated, truncated, infos = self.env.step(given)
-        self._remember(action, reward, terminated, truncated, infos)
-        self._seen(observation, infos)
-        if self.transitions >= self.settings.learn_after and self.memory.written % self.settings.learn_every == 0:
-            self.learn()
 
     @torch.no_grad()
     def _explore(self) -> Tensor:
@@ -328,33 +232,19 @@ class DDPG:
         return action
 
     def _remember(self, action: Tensor, reward: Any, terminated: Any, truncated: Any, infos: Mapping[str, Any]) -> None:
-        def tensor(values: Any, dtype: torch.dtype) -> Tensor:
-            return torch.as_tensor(values, device=self.device).to(dtype)
-
         def fact(name: str, otherwise: Any) -> Tensor:
             """Return a fact of the round, whether copies began anew since or not: each is 0 where it does not hold."""
-            found = [tensor(part[name], torch.float32) for part in (infos, infos.get("final_info", {})) if name in part]
-            return sum(found[1:], found[0]) if found else tensor(otherwise, torch.float32)
+            found = [self._tensor(part[name]) for part in (infos, infos.get("final_info", {})) if name in part]
+            return sum(found[1:], found[0]) if found else self._tensor(otherwise)
 
         done, choices = action.clone(), self.shape.num_choices
         if self.settings.learn_from == "decided":
             done[..., :choices] = fact("decided", action).reshape(action.shape)[..., :choices]
         earned = fact("agent_reward", reward).reshape(self.env.num_envs, -1) * self.settings.reward_scale
-        ended = tensor(terminated, torch.bool)
-        over = ended | tensor(truncated, torch.bool)
+        ended = self._tensor(terminated, torch.bool)
         discount = torch.full_like(earned[:, 0], self.settings.discount)
-        self.memory.add(
-            observation=self._observation,
-            mask=self._mask,
-            action=done,
-            reward=earned.expand(-1, self.shape.agents),
-            discount=torch.where(ended, 0.0, discount),
-            last=over,
-            valid=~self._idle,
-        )
         self.measured["reward"].append(earned.mean(dim=1).masked_fill(self._idle, torch.nan))
-        self._idle = torch.zeros_like(over) if self.same_step else over
-        self.transitions += self.env.num_envs
+        self._add(done, earned, torch.where(ended, 0.0, discount), ended | self._tensor(truncated, torch.bool))
 
     def choices(self, scores: Tensor, mask: Tensor) -> Tensor:
         """Return the relaxed choice `(..., num_choices)`: the softmax of the scaled scores over legal choices."""
@@ -417,16 +307,10 @@ class DDPG:
         if not self.memory.ready(1):
             return
         batch = self.memory.sample(s.batch, 1, self.generator, False, 0.0)
-        for optimiser in (self.actor_optimiser, self.critic_optimiser):
-            optimiser.param_groups[0]["lr"] = self.learning_rate
         loss = self.critic_loss(batch)
-        self.critic_optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.critic_optimiser.step()
+        self._descend("critic_optimiser", loss)
         actor_loss = self.actor_loss(batch.observation, self.memory.mask[batch.index])
-        self.actor_optimiser.zero_grad()
-        actor_loss.backward()  # type: ignore[no-untyped-call]
-        self.actor_optimiser.step()
+        self._descend("actor_optimiser", actor_loss)
         if s.discount:
             polyak_update(self.actor.parameters(), self.target_actor.parameters(), s.target_rate)
             polyak_update(self.critic.parameters(), self.target_critic.parameters(), s.target_rate)
@@ -435,102 +319,11 @@ class DDPG:
         self.measured["loss"].append(loss.detach())
         self.measured["actor_loss"].append(actor_loss.detach())
 
-    def take_measures(self) -> dict[str, float]:
-        """Return means since the last call, and where the schedules are; leaves nothing to remember."""
-        joined = {name: torch.cat([v.reshape(-1) for v in values]) for name, values in self.measured.items() if values}
-        means = {name: float(torch.nanmean(values)) for name, values in joined.items()}
-        self.measured = {"loss": [], "actor_loss": [], "reward": []}
-        schedules = {"noise": self.noise, "exploration": self.exploration, "learning_rate": self.learning_rate}
-        return {**means, **schedules, "updates": self.updates}
-
-    def train(self, env: VectorEnv[Any, Any, Any], steps: int, **options: Any) -> dict[str, float]:
-        """Learn from `steps` transitions of `env`; `options` are those of `fedtwin.agents.training.train`."""
-        own = {"agent_seed": self.seed, **dataclasses.asdict(self.shape), **dataclasses.asdict(self.settings)}
-        return train(self, env, Schedule(steps=steps), **{"identity": own, **options})
-
     # Files.
 
-    @property
-    def _networks(self) -> dict[str, nn.Module]:
-        names = ("actor", "critic", "target_actor", "target_critic", "averaged")
-        return {name: getattr(self, name) for name in names}
+    def _weights(self) -> dict[str, Tensor]:
+        return {**prefixed(self.averaged.state_dict(), "actor"), **prefixed(self.critic.state_dict(), "critic")}
 
-    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return all that is needed to go on exactly: weights, optimisers, replay, generator and environment.
-
-        Raises:
-            ValueError: the environment can not be stored.
-        """
-        if not hasattr(self.env, "state_dict"):
-            raise ValueError(f"{type(self.env).__name__} has no state_dict(): its training can not be resumed")
-        env_tensors, env_values = self.env.state_dict()
-        tensors = {"generator": self.generator.get_state(), "idle": self._idle}
-        for name, network in self._networks.items():
-            tensors.update(prefixed(network.state_dict(), name))
-        for name, part in (
-            ("actor_optimiser", optimiser_tensors(self.actor_optimiser)),
-            ("critic_optimiser", optimiser_tensors(self.critic_optimiser)),
-            ("memory", self.memory.tensors()),
-            ("env", env_tensors),
-        ):
-            tensors.update(prefixed(part, name))
-        counts = {"transitions": self.transitions, "updates": self.updates, "written": self.memory.written}
-        return tensors, {**counts, "env": env_values}
-
-    def resume(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Go on where `checkpoint` was called; `begin` came before."""
-        for name, network in self._networks.items():
-            network.load_state_dict(select(tensors, name))
-        restore_optimiser(self.actor_optimiser, select(tensors, "actor_optimiser"))
-        restore_optimiser(self.critic_optimiser, select(tensors, "critic_optimiser"))
-        self.memory.restore(select(tensors, "memory"), values["written"])
-        self.generator.set_state(tensors["generator"])
-        self._idle = tensors["idle"].to(self.device)
-        self.transitions, self.updates = values["transitions"], values["updates"]
-        observation, infos = self.env.load_state_dict(select(tensors, "env"), values["env"])  # type: ignore[attr-defined]
-        self._seen(observation, infos)
-
-    def save(self, path: str | Path) -> None:
-        """Write what is needed to act and to go on learning: weights, shape and settings."""
-        values = {
-            "agent": "ddpg",
-            "shape": dataclasses.asdict(self.shape),
-            "settings": dataclasses.asdict(self.settings),
-        }
-        tensors = {**prefixed(self.averaged.state_dict(), "actor"), **prefixed(self.critic.state_dict(), "critic")}
-        write_checkpoint(Path(path), tensors, {**values, "seed": self.seed, "about": self.about})
-
-    @classmethod
-    def load(
-        cls, path: str | Path, *, env: VectorEnv[Any, Any, Any] | None = None, device: str | torch.device = "cpu"
-    ) -> Self:
-        """Read an agent from a file, or one that the package ships, by its name; shipped ones come without critic.
-
-        Args:
-            path: file, or name such as "split_point-ddpg".
-            env: environment to act in, where its number of agents differs (network "shared" only).
-            device: torch device.
-
-        Raises:
-            FileNotFoundError: no such file and no such name; the shipped names are given.
-            ValueError: the file is damaged, is no DDPG, or does not fit `env`.
-        """
-        source = find_weights(path)
-        tensors, values = read_checkpoint(source)
-        if values.get("agent") != "ddpg":
-            raise ValueError(f"{source} holds {values.get('agent', 'no agent')}, not ddpg")
-        shape = BoxShape(**values["shape"]) if env is None else BoxShape.of(env)
-        agent = cls(shape, DDPGSettings.create(values["settings"]), seed=values["seed"], device=device)
-        for name, network in (("actor", agent.actor), ("critic", agent.critic)):
-            if name == "critic" and not select(tensors, name):
-                continue
-            expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-            found = select(tensors, name)
-            if {key: tuple(tensor.shape) for key, tensor in found.items()} != expected:
-                raise ValueError(f"{source} has weights for {values['shape']}, they do not fit {shape}")
-            network.load_state_dict(found)
-        agent.averaged.load_state_dict(agent.actor.state_dict())
-        agent.target_actor.load_state_dict(agent.actor.state_dict())
-        agent.target_critic.load_state_dict(agent.critic.state_dict())
-        agent.about = values["about"]
-        return agent
+    def _parts(self, tensors: Mapping[str, Tensor]) -> dict[str, Mapping[str, Tensor]]:
+        parts = {name: select(tensors, name) for name in self.learned}
+        return {name: part for name, part in parts.items() if part or name == "actor"}

@@ -1,12 +1,12 @@
 """The environment of an agent that decides discrete choices alone, while something exact decides the numbers."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
+from ..baselines import solver_module
 from ..core.arrays import Array, namespace, one_hot
 from ..core.checks import check_integers, to_numpy
 from ..envs.simulator import Outcome
@@ -27,6 +27,28 @@ def as_scores(values: Array) -> Array:
     return xp.where(known, 2.0 * (values - low) / width - 1.0, -1.0)
 
 
+def decide_exactly(system: System, state: Any, scores: Array) -> Any:
+    """Return the decision whose choices follow scores and whose numbers are exact.
+
+    Args:
+        system: one whose solvers offer `complete`; see `fedtwin.baselines`.
+        state: believed, `(..., N)`.
+        scores: of every choice, in [-1, 1], `(..., N, num_actions)`.
+
+    Raises:
+        ValueError: a system whose solvers do not.
+    """
+    complete = getattr(solver_module(system.name), "complete", None)
+    if complete is None:
+        raise ValueError(f"{system.name} has no exact numbers for given choices: its solvers offer no `complete`")
+    xp = namespace(scores)
+    numbers = xp.zeros_like(scores[..., :1]) + xp.zeros(
+        system.action_size - system.num_actions, dtype=scores.dtype, device=scores.device
+    )
+    actions = xp.concat([scores, numbers], axis=-1)
+    return complete(system.problem(state), system.decide(state, actions, validate=False))
+
+
 class HybridView(VectorView):
     """Copies of a system with hybrid actions, of which an agent decides the discrete choices alone.
 
@@ -34,16 +56,12 @@ class HybridView(VectorView):
     `infos["decided"]` `(B, N)` which were played where agents asked for the same thing. NumPy only.
     """
 
-    def __init__(
-        self, system: System, num_envs: int, decide: Callable[[System, Any, Array], Any], **options: Any
-    ) -> None:
+    def __init__(self, system: System, num_envs: int, **options: Any) -> None:
         """Build the view.
 
         Args:
-            system: what is simulated.
+            system: what is simulated; `decide_exactly` gives its numbers.
             num_envs: copies B.
-            decide: `decide(system, state, scores)` returns the decision for scores of choices
-                `(B, N, num_actions)`, for one `fedtwin.baselines.learned.decide_exactly`.
             **options: those of `VectorView`.
 
         Raises:
@@ -54,7 +72,6 @@ class HybridView(VectorView):
         if options.get("device") is not None:
             raise ValueError(f"device is {options['device']}, must be None: what is exact computes in NumPy")
         super().__init__(system, num_envs, **options)
-        self._decide = decide
         self.mask_name = "action_mask"
         if isinstance(self.single_observation_space, spaces.Dict):
             seen, mask = (self.single_observation_space[name] for name in ("observation", system.mask_name))
@@ -70,7 +87,7 @@ class HybridView(VectorView):
         check_integers(array, shape, 0, system.num_actions - 1, "action", system.agents.__getitem__)
         state = self.simulator.seen
         scores = np.where(one_hot(array, system.num_actions), 1.0, -1.0)
-        return self.simulator.play(self._decide(system, state, scores.astype(system.agent_state(state).dtype)))
+        return self.simulator.play(decide_exactly(system, state, scores.astype(system.agent_state(state).dtype)))
 
     def decided(self, outcome: Outcome) -> Array:
         """Return the choices `(B, N)` that were played."""

@@ -106,11 +106,11 @@ class PairNetwork(nn.Module):
         self.value = layer(last, 1)
 
     @property
-    def standardised(self) -> bool:
+    def standardized(self) -> bool:
         """Whether the fields' means and deviations are known."""
         return bool((self.deviation > 0).all())
 
-    def standardise(self, observation: Tensor) -> None:
+    def standardize(self, observation: Tensor) -> None:
         """Measure the fields' means and deviations on observations `(..., fields M K)`; inputs then spread about 1."""
         fields = observation.reshape(-1, self.fields, math.prod(self.shape)).transpose(0, 1).flatten(1)
         self.mean.copy_(fields.mean(dim=1))
@@ -121,7 +121,7 @@ class PairNetwork(nn.Module):
         servers, channels = self.shape
         batch = observation.shape[:-1]
         pairs = observation.reshape(-1, self.fields, servers * channels).transpose(1, 2)
-        if self.standardised:
+        if self.standardized:
             pairs = (pairs - self.mean) / self.deviation
 
         def apply(layer: nn.Module, x: Tensor) -> Tensor:

@@ -64,23 +64,16 @@ class Replay:
         return {**{name: getattr(self, name)[:rows] for name in names}, "largest": self.largest}
 
     def restore(self, tensors: dict[str, Tensor], written: int) -> None:
-        """Take over the memory of another ring of the same shape."""
-        for name, tensor in self.tensors_of(tensors, written).items():
-            tensor.copy_(tensors[name])
-        self.written = written
-
-    def tensors_of(self, tensors: dict[str, Tensor], written: int) -> dict[str, Tensor]:
-        """Return the parts of this memory that hold `written` steps.
+        """Take over the memory of another ring of the same shape, which holds `written` steps.
 
         Raises:
             ValueError: `tensors` are those of a memory of another shape.
         """
         self.written = written
-        parts = self.tensors()
-        for name, part in parts.items():
+        for name, part in self.tensors().items():
             if tensors[name].shape != part.shape:
                 raise ValueError(f"replay {name} has shape {tuple(tensors[name].shape)}, must be {tuple(part.shape)}")
-        return parts
+            part.copy_(tensors[name])
 
     def add(
         self,
@@ -106,11 +99,8 @@ class Replay:
         """
         first = (self.written % self.steps) * self.num_envs
         rows = slice(first, first + self.num_envs)
-        self.observation[rows], self.mask[rows], self.action[rows] = (
-            observation,
-            mask.bool(),
-            action.to(self.action.dtype),
-        )
+        # What is written takes the memory's type.
+        self.observation[rows], self.mask[rows], self.action[rows] = observation, mask, action
         self.reward[rows], self.discount[rows], self.last[rows] = reward, discount, last
         self.priority[rows] = torch.where(valid, self.largest, 0.0)
         self.written += 1
@@ -123,7 +113,7 @@ class Replay:
         """Return how many steps can be sampled: all but the newest `n_step`, whose outcome is not complete."""
         return max(0, min(self.written, self.steps) - n_step)
 
-    def sample(self, size: int, n_step: int, generator: torch.Generator, prioritised: bool, beta: float) -> Batch:
+    def sample(self, size: int, n_step: int, generator: torch.Generator, prioritized: bool, beta: float) -> Batch:
         """Draw transitions of up to `n_step` steps.
 
         Uniformly over the steps that acted, or with probability proportional to priority; the weights then undo that
@@ -132,7 +122,7 @@ class Replay:
         device = self.reward.device
         oldest = max(0, self.written - self.steps)
         count = self.ready(n_step) * self.num_envs
-        if prioritised:
+        if prioritized:
             allowed = self.priority.clone()
             newest = (torch.arange(self.written - n_step, self.written, device=device) % self.steps)[:, None]
             allowed[(newest * self.num_envs + torch.arange(self.num_envs, device=device)).flatten()] = 0.0

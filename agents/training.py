@@ -32,7 +32,7 @@ class Schedule(Settings):
     patience: int = parameter(0, at_least=0, doc="stop after so many scores without improvement; 0: never")
 
 
-class Learner(Protocol):
+class Trainable(Protocol):
     """What the loop needs of an agent."""
 
     transitions: int
@@ -57,7 +57,7 @@ class Learner(Protocol):
 
 
 def train(
-    agent: Learner,
+    agent: Trainable,
     env: VectorEnv[Any, Any, Any],
     schedule: Schedule,
     *,
@@ -85,19 +85,13 @@ def train(
     Raises:
         ValueError: the folder holds a run of another identity or schedule, or a damaged checkpoint.
     """
-    folder = None if folder is None else Path(folder)
     agent.begin(env, schedule.steps, seed)
     known = json.loads(json.dumps({"seed": seed, **dataclasses.asdict(schedule), **(identity or {})}, default=str))
     state: dict[str, Any] = {"best": None, "since_best": 0, "scores": 0, "facts": {}}
     log = None
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / MODEL).exists():
-            raise ValueError(f"{folder} holds a run of Stable-Baselines3: choose another folder or delete it")
-        for leftover in folder.glob("*.tmp"):
-            leftover.unlink()
-        if (folder / CHECKPOINT).exists():
-            state = resume(agent, folder / CHECKPOINT, known)
+        folder = Path(folder)
+        state = opened(agent, folder, known) or state
         log = Log(folder, agent.transitions, step=STEP)
     began, before = time.perf_counter(), agent.transitions
     while agent.transitions < schedule.steps and not finished(state, schedule):
@@ -109,31 +103,52 @@ def train(
         keep_best(agent, folder, state, facts)
         if log is not None:
             log.add({**facts, "steps_per_second": rate})
-        over = agent.transitions >= schedule.steps or finished(state, schedule)
-        if folder is not None and (state["scores"] % schedule.checkpoint_every == 0 or over):
-            tensors, values = agent.checkpoint()
-            write_checkpoint(folder / CHECKPOINT, tensors, {"agent": values, "run": state, "identity": known})
+            store(agent, log.path.parent / CHECKPOINT, schedule, state, known)
         advanced({**facts, "steps_per_second": rate})
         began, before = time.perf_counter(), agent.transitions
     return dict(state["facts"])
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def opened(agent: Trainable, folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Make a run's folder; return the state of the loop where a run in it goes on, None where one begins.
+
+    Raises:
+        ValueError: the folder holds another run, or a damaged checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MODEL).exists():
+        raise ValueError(f"{folder} holds a run of Stable-Baselines3: choose another folder or delete it")
+    for leftover in folder.glob("*.tmp"):
+        leftover.unlink()
+    return resume(agent, folder / CHECKPOINT, identity) if (folder / CHECKPOINT).exists() else None
+
+
+def store(
+    agent: Trainable, path: Path, schedule: Schedule, state: Mapping[str, Any], identity: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint where one is due: after every few scores, and at the end."""
+    over = agent.transitions >= schedule.steps or finished(state, schedule)
+    if over or state["scores"] % schedule.checkpoint_every == 0:
+        tensors, values = agent.checkpoint()
+        write_checkpoint(path, tensors, {"agent": values, "run": state, "identity": identity})
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """Return what an optimiser remembers of its parameters, by "index.name"."""
     return {
         f"{index}.{name}": value
-        for index, state in optimiser.state_dict()["state"].items()
+        for index, state in optimizer.state_dict()["state"].items()
         for name, value in state.items()
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Give back what `optimiser_tensors` returned."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give back what `optimizer_tensors` returned."""
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         index, _, kind = name.partition(".")
         moments.setdefault(int(index), {})[kind] = value
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def finished(state: Mapping[str, Any], schedule: Schedule) -> bool:
@@ -141,7 +156,7 @@ def finished(state: Mapping[str, Any], schedule: Schedule) -> bool:
     return bool(schedule.patience) and state["since_best"] >= schedule.patience
 
 
-def keep_best(agent: Learner, folder: Path | None, state: dict[str, Any], facts: Facts) -> None:
+def keep_best(agent: Trainable, folder: Path | None, state: dict[str, Any], facts: Facts) -> None:
     """Count the score and write the weights if they are the best so far."""
     ratio = facts.get("ratio")
     better = ratio is None or state["best"] is None or ratio < state["best"]
@@ -154,7 +169,7 @@ def keep_best(agent: Learner, folder: Path | None, state: dict[str, Any], facts:
         facts["best_ratio"] = state["best"]
 
 
-def resume(agent: Learner, path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+def resume(agent: Trainable, path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Put `agent` into the state of a checkpoint and return the state of the loop.
 
     Raises:

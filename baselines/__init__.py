@@ -1,41 +1,77 @@
-"""Classical and learned solvers. `SOLVERS[system][method](system, state, rng=None)` returns a decision."""
+"""Solvers by name. `SOLVERS[system][method](system, state, rng=None)` returns a decision.
 
-from collections.abc import Mapping
-from typing import Any
+The solvers of a system stand in the module of its stem: its `SOLVERS` by name; `DEFAULTS`, those that an evaluation
+compares when none are named; `REFERENCES`, those that others are compared with, the first of them that takes part;
+and, where actions are hybrid, `complete(problem, decision)`, which gives the choices of a decision their exact numbers.
+"""
 
-from ..core.checks import unknown_name
-from . import association, association_learned, learned, quantization, split_point
+import functools
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping, MutableMapping
+from types import ModuleType
 
-SOLVERS: Mapping[str, Mapping[str, Any]] = {
-    "association": {**association.SOLVERS, **association_learned.SOLVERS},
-    "split_point": {**split_point.SOLVERS, **learned.solvers("split_point")},
-    "quantization": {**quantization.SOLVERS, **learned.solvers("quantization")},
+from ..envs import SYSTEMS
+from .solver import Solver
+
+PROVIDERS = ["fedtwin.agents.schedulers"]
+"""Modules that add methods, by their dotted names: `methods(system)` returns solvers by name.
+
+They are loaded when somebody asks for a name that no solver here has, or for all names: nothing here imports an agent.
+"""
+
+
+def own_module(package: str, system: str) -> ModuleType | None:
+    """Return the module of a package that bears the stem of a system; None where there is none."""
+    name = f"{package}.{system}"
+    return None if importlib.util.find_spec(name) is None else importlib.import_module(name)
+
+
+def solver_module(system: str) -> ModuleType | None:
+    """Return the module with the solvers of a system; None where there is none."""
+    return own_module(__name__, system)
+
+
+@functools.cache
+def provided(system: str) -> Mapping[str, Solver]:
+    """Return the methods that `PROVIDERS` add to a system."""
+    found: dict[str, Solver] = {}
+    for name in PROVIDERS:
+        found |= importlib.import_module(name).methods(system)
+    return found
+
+
+class Methods(MutableMapping[str, Solver]):
+    """The methods of one system by name: its own solvers, then those that `PROVIDERS` add."""
+
+    def __init__(self, system: str, own: Mapping[str, Solver]) -> None:
+        """Begin with the system's own solvers."""
+        self._system, self._own = system, dict(own)
+
+    def _names(self) -> dict[str, Solver]:
+        return {**self._own, **provided(self._system)}
+
+    def __getitem__(self, name: str) -> Solver:
+        """Return a method; only a name that is not the system's own loads the providers."""
+        return self._own[name] if name in self._own else provided(self._system)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield every name, the system's own first."""
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(self._names())
+
+    def __setitem__(self, name: str, method: Solver) -> None:
+        """Add or replace a method."""
+        self._own[name] = method
+
+    def __delitem__(self, name: str) -> None:
+        """Remove a method that the system has of its own."""
+        del self._own[name]
+
+
+SOLVERS: Mapping[str, MutableMapping[str, Solver]] = {
+    name: Methods(name, module.SOLVERS) for name in SYSTEMS if (module := solver_module(name)) is not None
 }
-
-DEFAULTS: Mapping[str, tuple[str, ...]] = {
-    "association": association.DEFAULTS,
-    "split_point": split_point.DEFAULTS,
-    "quantization": quantization.DEFAULTS,
-}
-"""Methods that an evaluation compares when none are named: quick at any size."""
-
-FROM_FILE: Mapping[str, Mapping[str, Any]] = {
-    "association": association_learned.FROM_FILE,
-    "split_point": learned.FROM_FILE,
-    "quantization": learned.FROM_FILE,
-}
-"""Learned methods that take weights of one's own, as "d3qn:results/train/best.safetensors"."""
-
-
-def find_solver(system: str, method: str) -> Any:
-    """Return the solver of a method's name, or of a learned method with the file of its weights after a colon.
-
-    Raises:
-        ValueError: unknown method (the nearest is named), or a file that holds something else.
-        FileNotFoundError: no such file.
-    """
-    name, _, path = method.partition(":")
-    known = FROM_FILE.get(system, {}) if path else SOLVERS[system]
-    if name not in known:
-        raise unknown_name(f"method of {system}" + (" with weights" if path else ""), name, known)
-    return known[name](path) if path else known[name]

@@ -7,11 +7,9 @@ whose budget is spent left out. Batched states are solved one twin after the oth
 import functools
 import math
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 import numpy as np
 
-from ..core.arrays import namespace
 from ..core.checks import to_numpy
 from ..core.randomness import generator
 from ..core.trees import take, tree_map
@@ -19,18 +17,12 @@ from ..envs.association import AssociationParams, AssociationSystem, Decision, S
 from ..twin import compute
 from . import association_kernel as kernel
 from .association_kernel import Integers, Problem
+from .solver import Solver, as_library, stream
 
+Pair = tuple[Integers, Integers]
+"""Server and channel of every client of one twin, `(N,)`; -1: absent."""
 
-class Solver(Protocol):
-    """What a baseline is: a decision from what the twin shows."""
-
-    def __call__(self, system: AssociationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
-        """Return the decision for `state`; `rng` is used by solvers that draw (None: a fixed stream)."""
-        ...
-
-
-OneTwin = Callable[[AssociationSystem, State, Problem, np.random.Generator], tuple[Integers, Integers]]
-
+OneTwin = Callable[[AssociationSystem, State, Problem, np.random.Generator], Pair]
 
 UNGUIDED = np.empty(0)
 """The greedy's guide that adds nothing to the cost."""
@@ -76,7 +68,7 @@ def solver(solve_one: OneTwin) -> Solver:
 
     @functools.wraps(solve_one)
     def solve(system: AssociationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
-        rng = generator(0, 0, 0, 1) if rng is None else rng
+        rng = stream(rng)
         seen = tree_map(to_numpy, system.believed(state))
         batch = seen.energy_used.shape[:-1]
         server = np.empty(seen.energy_used.shape, np.int64)
@@ -84,9 +76,7 @@ def solver(solve_one: OneTwin) -> Solver:
         for index in np.ndindex(batch):
             twin = take(seen, index) if batch else seen
             server[index], channel[index] = solve_one(system, twin, problem_of(system, twin), rng)
-        xp = namespace(state.energy_used)
-        device = state.energy_used.device
-        return Decision(xp.asarray(server, device=device), xp.asarray(channel, device=device))
+        return Decision(as_library(server, state.energy_used), as_library(channel, state.energy_used))
 
     return solve
 
@@ -96,7 +86,7 @@ def weakest_first(state: State) -> Integers:
     return np.argsort(np.max(state.mean_gain, axis=-1), kind="stable")
 
 
-def random_start(system: AssociationSystem, problem: Problem, rng: np.random.Generator) -> tuple[Integers, Integers]:
+def random_start(system: AssociationSystem, problem: Problem, rng: np.random.Generator) -> Pair:
     """Give every active client a pair of its own, uniformly at random."""
     server, channel = empty_decision(problem)
     active = np.flatnonzero(problem.active)
@@ -105,12 +95,12 @@ def random_start(system: AssociationSystem, problem: Problem, rng: np.random.Gen
     return server, channel
 
 
-def empty_decision(problem: Problem) -> tuple[Integers, Integers]:
+def empty_decision(problem: Problem) -> Pair:
     """Return the decision in which every client is absent."""
     return np.full(problem.active.size, -1), np.full(problem.active.size, -1)
 
 
-def greedy_in_order(problem: Problem, order: Integers, allowed: np.ndarray) -> tuple[Integers, Integers]:
+def greedy_in_order(problem: Problem, order: Integers, allowed: np.ndarray) -> Pair:
     """Run the compiled greedy over the active clients of `order`."""
     server, channel = empty_decision(problem)
     kernel.greedy(problem, order[problem.active[order]], allowed, UNGUIDED, server, channel)
@@ -123,33 +113,25 @@ def anywhere(problem: Problem) -> np.ndarray:
 
 
 @solver
-def random_feasible(
-    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-) -> tuple[Integers, Integers]:
+def random_feasible(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
     """Random feasible: every client a pair of its own."""
     return random_start(system, problem, rng)
 
 
 @solver
-def greedy(
-    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-) -> tuple[Integers, Integers]:
+def greedy(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
     """Greedy in the order of the clients' indices: each takes the pair that makes the round so far cheapest."""
     return greedy_in_order(problem, np.arange(problem.active.size), anywhere(problem))
 
 
 @solver
-def greedy_weakest(
-    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-) -> tuple[Integers, Integers]:
+def greedy_weakest(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
     """Greedy, clients of weakest best mean gain first."""
     return greedy_in_order(problem, weakest_first(state), anywhere(problem))
 
 
 @solver
-def greedy_strongest(
-    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-) -> tuple[Integers, Integers]:
+def greedy_strongest(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
     """Greedy, clients of strongest best mean gain first."""
     return greedy_in_order(problem, weakest_first(state)[::-1], anywhere(problem))
 
@@ -157,9 +139,7 @@ def greedy_strongest(
 def swap_from_random(best_improvement: bool) -> Solver:
     """Build swap matching from a random feasible start."""
 
-    def swap(
-        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-    ) -> tuple[Integers, Integers]:
+    def swap(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
         server, channel = random_start(system, problem, rng)
         kernel.swap_matching(problem, server, channel, best_improvement)
         return server, channel
@@ -189,9 +169,7 @@ def nearest_association(system: AssociationSystem, state: State, problem: Proble
 def decomposition(rule: str) -> Solver:
     """Build the two-step scheme: associate by mean gain, then channels in index order by `rule`."""
 
-    def decompose(
-        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-    ) -> tuple[Integers, Integers]:
+    def decompose(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
         allowed = nearest_association(system, state, problem)
         if rule == "cost":
             return greedy_in_order(problem, np.arange(problem.active.size), allowed)
@@ -204,9 +182,7 @@ def decomposition(rule: str) -> Solver:
     return solver(decompose)
 
 
-def nearest_with_index(
-    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-) -> tuple[Integers, Integers]:
+def nearest_with_index(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
     """Nearest server with a vacant channel; channel = index mod K, the next vacant one where that is taken."""
     server = np.where(problem.active, np.argmax(nearest_association(system, state, problem), axis=1), -1)
     channel = np.full(server.size, -1)
@@ -217,30 +193,24 @@ def nearest_with_index(
     return server, channel
 
 
-def iterative_greedy(
-    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-) -> tuple[Integers, Integers]:
+def iterative_greedy(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
     """Greedy over (client, pair): in every step the cheapest addition of all."""
     server, channel = empty_decision(problem)
     kernel.iterative_greedy(problem, server, channel)
     return server, channel
 
 
-def swap_from_greedy(
-    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-) -> tuple[Integers, Integers]:
+def swap_from_greedy(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
     """Swap matching from the weakest-first greedy, first improvement."""
     server, channel = greedy_in_order(problem, weakest_first(state), anywhere(problem))
     kernel.swap_matching(problem, server, channel, False)
     return server, channel
 
 
-def randomised_greedy(orders: int, swap: bool) -> Solver:
+def randomized_greedy(orders: int, swap: bool) -> Solver:
     """Build the best of several weakest-first greedies in perturbed order (GRASP), with a swap at the end or not."""
 
-    def grasp(
-        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-    ) -> tuple[Integers, Integers]:
+    def grasp(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
         active = np.flatnonzero(problem.active)
         strength = np.log(np.max(state.mean_gain[active], axis=-1))
         noisy = strength + rng.standard_normal((orders, active.size))
@@ -257,7 +227,7 @@ def randomised_greedy(orders: int, swap: bool) -> Solver:
     return solver(grasp)
 
 
-def cheapest(problem: Problem, decisions: Iterable[tuple[Integers, Integers]]) -> tuple[Integers, Integers]:
+def cheapest(problem: Problem, decisions: Iterable[Pair]) -> Pair:
     """Return the decision of the lowest cost."""
     return min(decisions, key=lambda decision: kernel.round_cost(problem, *decision))
 
@@ -265,9 +235,7 @@ def cheapest(problem: Problem, decisions: Iterable[tuple[Integers, Integers]]) -
 def multi_start(starts: int) -> Solver:
     """Build the best of several swap matchings from random starts."""
 
-    def restart(
-        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-    ) -> tuple[Integers, Integers]:
+    def restart(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
         decisions = [random_start(system, problem, rng) for _ in range(starts)]
         for server, channel in decisions:
             kernel.swap_matching(problem, server, channel, False)
@@ -280,9 +248,7 @@ def multi_start(starts: int) -> Solver:
 def annealing(runs: int, steps: int) -> Solver:
     """Build simulated annealing, several runs, each ended by swap matching; the best is kept."""
 
-    def anneal(
-        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-    ) -> tuple[Integers, Integers]:
+    def anneal(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
         active = np.flatnonzero(problem.active)
         if not active.size:
             return empty_decision(problem)
@@ -298,9 +264,7 @@ def annealing(runs: int, steps: int) -> Solver:
     return solver(anneal)
 
 
-def exact(
-    system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-) -> tuple[Integers, Integers]:
+def exact(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
     """Optimum by branch and bound, for small cases.
 
     Raises:
@@ -324,7 +288,7 @@ def best_fixed(samples: int, starts: int) -> Solver:
     """
 
     @functools.lru_cache(maxsize=16)
-    def learn(params: AssociationParams) -> tuple[Integers, Integers]:
+    def learn(params: AssociationParams) -> Pair:
         system = AssociationSystem(params)
         rng = generator(0, 0, 0, 3)
         state = system.start(system.draw(rng, (samples,)))
@@ -340,9 +304,7 @@ def best_fixed(samples: int, starts: int) -> Solver:
                 best, found = average, (server, channel)
         return found
 
-    def fixed(
-        system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator
-    ) -> tuple[Integers, Integers]:
+    def fixed(system: AssociationSystem, state: State, problem: Problem, rng: np.random.Generator) -> Pair:
         server, channel = learn(system.params)
         return np.where(problem.active, server, -1), np.where(problem.active, channel, -1)
 
@@ -366,8 +328,8 @@ SOLVERS: dict[str, Solver] = {
     "decomposition_cost": decomposition("cost"),
     "nearest_index": solver(nearest_with_index),
     "random_feasible": random_feasible,
-    **{f"grasp_{n}": randomised_greedy(n, swap=False) for n in (8, 16, 32)},
-    **{f"grasp_{n}_swap": randomised_greedy(n, swap=True) for n in (8, 16, 32)},
+    **{f"grasp_{n}": randomized_greedy(n, swap=False) for n in (8, 16, 32)},
+    **{f"grasp_{n}_swap": randomized_greedy(n, swap=True) for n in (8, 16, 32)},
     "multi_start": multi_start(20),
     "annealing": annealing(2, 200_000),
     "exact": solver(exact),
@@ -387,3 +349,5 @@ DEFAULTS = (
     "decomposition_cost",
     "random_feasible",
 )
+
+REFERENCES = ("swap_matching", "exact")

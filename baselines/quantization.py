@@ -8,31 +8,23 @@ All functions take problems of NumPy or torch with any leading batch axes and an
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Concatenate, ParamSpec, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ..core.arrays import Array, namespace
+from ..core.arrays import Array, at_choice, namespace
 from ..core.checks import check_integers, to_numpy
-from ..core.randomness import generator
 from ..core.trees import tree_map
-from ..envs.quantization import (
-    Decision,
-    Problem,
-    QuantizationSystem,
-    State,
-    match,
-    needed_power,
-    on_channel,
-    round_cost,
-    time_left,
-)
+from ..envs.quantization import Decision, Problem, needed_power, round_cost, time_left
 from ..envs.quantization import most_bits as sendable_bits
-from ..twin import quantization, radio
+from ..twin import precision, radio
+from ..twin.feasible import match
+from . import solver as frame
+from .solver import Solver, solver
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -41,56 +33,18 @@ ROUNDING = 1e-12
 """Share by which a time may pass its limit, or a value rise, and still count as equal."""
 
 
-class Solver(Protocol):
-    """What a baseline is: a decision from what the twin shows."""
-
-    def __call__(self, system: QuantizationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
-        """Return the decision for `state`; `rng` is used by solvers that draw (None: a fixed stream)."""
-        ...
-
-
-Arguments = ParamSpec("Arguments")
-
-
 def plain(problem: Problem) -> Problem:
     """Return the problem in contiguous float64 NumPy arrays, all with the batch axes of the channels."""
-    snr = np.ascontiguousarray(to_numpy(problem.snr_per_watt), np.float64)
-
-    def per_device(values: Array) -> Floats:
-        return np.ascontiguousarray(np.broadcast_to(to_numpy(values), snr.shape[:-1]), np.float64)
-
-    return dataclasses.replace(
-        problem,
-        snr_per_watt=snr,
-        channel_bandwidth=np.ascontiguousarray(to_numpy(problem.channel_bandwidth), np.float64),
-        full_bits=per_device(problem.full_bits),
-        compute_energy=per_device(problem.compute_energy),
-        compute_time=per_device(problem.compute_time),
-    )
+    snr, bandwidth = frame.plain_array(problem.snr_per_watt), frame.plain_array(problem.channel_bandwidth)
+    per_device: dict[str, Any] = {
+        name: frame.plain_array(getattr(problem, name), snr.shape[:-1])
+        for name in ("full_bits", "compute_energy", "compute_time")
+    }
+    return dataclasses.replace(problem, snr_per_watt=snr, channel_bandwidth=bandwidth, **per_device)
 
 
-def as_library(values: np.ndarray, array: Array) -> Array:
-    """Return `values` in the library and on the device of `array`; floats take its type, rounded up.
-
-    A power that is rounded up still meets its deadline.
-    """
-    if values.dtype.kind == "f":
-        narrow = values.astype(str(array.dtype).removeprefix("torch."))
-        values = np.where(narrow < values, np.nextafter(narrow, np.inf, dtype=narrow.dtype), narrow)
-    return namespace(array).asarray(values, device=array.device)
-
-
-def any_library(
-    method: Callable[Concatenate[Problem, Arguments], Decision],
-) -> Callable[Concatenate[Problem, Arguments], Decision]:
-    """Let a method written for `plain` problems take problems of any library."""
-
-    @functools.wraps(method)
-    def call(problem: Problem, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Decision:
-        decision = method(plain(problem), *args, **kwargs)
-        return tree_map(functools.partial(as_library, array=problem.snr_per_watt), decision)
-
-    return call
+as_library = functools.partial(frame.as_library, round_up=True)
+any_library = frame.any_library(plain, "snr_per_watt", round_up=True)
 
 
 def rate(problem: Problem, power: Array) -> Floats:
@@ -101,7 +55,7 @@ def rate(problem: Problem, power: Array) -> Floats:
 def sent_bits(problem: Problem, bits: Array) -> Floats:
     """Bits on the air `(..., N, X)` of every device at `bits`, which broadcast to that."""
     return np.asarray(
-        quantization.quantized_bits(full_bits=problem.full_bits[..., None], bits=bits, bits_max=problem.bits_max)
+        precision.quantized_bits(full_bits=problem.full_bits[..., None], bits=bits, bits_max=problem.bits_max)
     )
 
 
@@ -109,7 +63,7 @@ def benefit(problem: Problem, bits: Array) -> Floats:
     """O(q) of `bits`, any shape."""
     amplitude, rise, floor = problem.benefit
     return np.asarray(
-        quantization.learning_benefit(bits=np.asarray(bits, np.float64), amplitude=amplitude, rate=rise, floor=floor)
+        precision.learning_benefit(bits=np.asarray(bits, np.float64), amplitude=amplitude, rate=rise, floor=floor)
     )
 
 
@@ -183,56 +137,23 @@ def best_of_pairs(
     time: Floats,
     benefits: Floats,
     limits: tuple[int, int, float, float],
-    value: Floats,
-    bits: Integers,
-    power: Floats,
-) -> None:
-    """Run `best_of_pair` over twins, devices and channels, `(B, N, M)`; the last three arguments are filled."""
+) -> tuple[Floats, Integers, Floats]:
+    """Run `best_of_pair` over twins, devices and channels; return its values, bits and powers, each `(B, N, M)`."""
+    value, bits, power = np.zeros(snr.shape), np.zeros(snr.shape, np.int64), np.zeros(snr.shape)
     for twin in range(snr.shape[0]):
         for device in range(snr.shape[1]):
             for channel in range(snr.shape[2]):
                 place = twin, device, channel
                 value[place], bits[place], power[place] = best_of_pair(
                     snr[place],
-                    bandwidth[channel],
+                    bandwidth[place],
                     full_bits[twin, device],
                     compute_energy[twin, device],
                     time[twin, device],
                     benefits,
                     *limits,
                 )
-
-
-@njit(cache=True)
-def best_on_channels(
-    snr: Floats,
-    bandwidth: Floats,
-    full_bits: Floats,
-    compute_energy: Floats,
-    time: Floats,
-    benefits: Floats,
-    limits: tuple[int, int, float, float],
-    channel: Integers,
-    bits: Integers,
-    power: Floats,
-) -> None:
-    """Run `best_of_pair` on each device's channel `(B, N)`; `bits`, `power` are filled, hopeless channels become -1."""
-    for twin in range(snr.shape[0]):
-        for device in range(snr.shape[1]):
-            held = channel[twin, device]
-            if held < 0:
-                continue
-            _, bits[twin, device], power[twin, device] = best_of_pair(
-                snr[twin, device, held],
-                bandwidth[held],
-                full_bits[twin, device],
-                compute_energy[twin, device],
-                time[twin, device],
-                benefits,
-                *limits,
-            )
-            if bits[twin, device] == 0:
-                channel[twin, device] = -1
+    return value, bits, power
 
 
 Table = tuple[Floats, Floats, Floats, Floats, Floats, Floats, tuple[int, int, float, float]]
@@ -240,10 +161,11 @@ Table = tuple[Floats, Floats, Floats, Floats, Floats, Floats, tuple[int, int, fl
 
 def table(problem: Problem) -> Table:
     """Put a `plain` problem into the arguments that the compiled code reads, batch axes flattened to one."""
-    *_, devices, channels = problem.snr_per_watt.shape
+    *batch, devices, channels = problem.snr_per_watt.shape
+    shape = (math.prod(batch), devices, channels)
     return (
-        problem.snr_per_watt.reshape(-1, devices, channels),
-        problem.channel_bandwidth,
+        problem.snr_per_watt.reshape(shape),
+        frame.plain_array(problem.channel_bandwidth, problem.snr_per_watt.shape).reshape(shape),
         problem.full_bits.reshape(-1, devices),
         problem.compute_energy.reshape(-1, devices),
         time_left(problem).reshape(-1, devices),
@@ -258,14 +180,9 @@ def best_bits(problem: Problem) -> tuple[Array, Array, Array]:
     Returns:
         Value `(..., N, M)` in 1/J, bits and power in W; all 0 where no q meets the deadline.
     """
-    like = problem.snr_per_watt
-    problem = plain(problem)
-    rows = table(problem)
-    value, bits, power = np.zeros(rows[0].shape), np.zeros(rows[0].shape, np.int64), np.zeros(rows[0].shape)
-    best_of_pairs(*rows, value, bits, power)
-    shape = problem.snr_per_watt.shape
-    value, bits, power = value.reshape(shape), bits.reshape(shape), power.reshape(shape)
-    return as_library(value, like), as_library(bits, like), as_library(power, like)
+    like, rows = problem.snr_per_watt, table(plain(problem))
+    value, bits, power = (as_library(each.reshape(like.shape), like) for each in best_of_pairs(*rows))
+    return value, bits, power
 
 
 def assign(value: Array) -> Array:
@@ -302,7 +219,7 @@ def greedy_matching(value: Array) -> Array:
 
 def matched(channel: Integers, bits: Array, power: Array) -> Decision:
     """Return the decision of devices on `channel` `(..., N)` from bits and powers of all pairs `(..., N, M)`."""
-    return Decision(channel, on_channel(bits, channel).astype(np.int64), on_channel(power, channel))
+    return Decision(channel, at_choice(bits, channel).astype(np.int64), at_choice(power, channel))
 
 
 @any_library
@@ -328,44 +245,46 @@ def allocate(problem: Problem, channel: Array) -> Decision:
     """
     shape, channels = problem.full_bits.shape, problem.channel_bandwidth.size
     check_integers(channel, shape, -1, channels - 1, "channel", "client_{}".format)
-    held = np.array(to_numpy(channel), np.int64).reshape(-1, shape[-1])
-    bits, power = np.zeros_like(held), np.zeros(held.shape)
-    best_on_channels(*table(problem), held, bits, power)
-    return Decision(held.reshape(shape), bits.reshape(shape), power.reshape(shape))
+    held = np.array(to_numpy(channel), np.int64)
+    snr, bandwidth = problem.snr_per_watt, np.broadcast_to(problem.channel_bandwidth, problem.snr_per_watt.shape)
+    own = {"snr_per_watt": at_choice(snr, held)[..., None], "channel_bandwidth": at_choice(bandwidth, held)[..., None]}
+    _, bits, power = (each[..., 0] for each in best_bits(dataclasses.replace(problem, **own)))
+    return Decision(np.where(bits > 0, held, -1), bits, power)
 
 
-def values_at(problem: Problem, plan: Decision) -> Floats:
-    """O / E `(..., N, M)` of every pair where each device keeps its bits and power; 0 past the deadline."""
-    power = plan.power[..., None]
-    speed = rate(problem, power)
+def complete(problem: Problem, decision: Decision) -> Decision:
+    """Give the channels of a decision their exact bits and powers."""
+    return allocate(problem, decision.channel)
+
+
+def values_at(problem: Problem, bits: Array, power: Array, speed: Array) -> Floats:
+    """O / E `(..., N, X)` at bits, powers in W and rates in bit/s that broadcast to that; 0 past the deadline."""
     reachable = np.where(speed > 0.0, speed, 1.0)
-    time = radio.transmission_delay(bits=sent_bits(problem, plan.bits[..., None]), rate=reachable)
+    time = radio.transmission_delay(bits=sent_bits(problem, bits), rate=reachable)
     energy = problem.compute_energy[..., None] + radio.transmission_energy(power=power, delay=time)
     meets = (speed > 0.0) & (time <= time_left(problem)[..., None] * (1.0 + ROUNDING))
-    return np.where(meets, benefit(problem, plan.bits)[..., None] / energy, 0.0)
+    return np.where(meets, benefit(problem, bits) / energy, 0.0)
 
 
 def power_step(problem: Problem, plan: Decision) -> Decision:
     """SUBP1: each device with a channel takes the least power that meets the deadline."""
-    least = on_channel(least_power(problem, plan.bits[..., None]), plan.channel)
+    least = at_choice(least_power(problem, plan.bits[..., None]), plan.channel)
     return dataclasses.replace(plan, power=np.where(plan.channel >= 0, least, plan.power))
 
 
 def bits_step(problem: Problem, plan: Decision) -> Decision:
     """SUBP2: each device with a channel takes the best q at its power, by trying all."""
     present = plan.channel >= 0
-    speed = np.where(present, on_channel(rate(problem, plan.power[..., None]), plan.channel), 1.0)
+    speed = np.where(present, at_choice(rate(problem, plan.power[..., None]), plan.channel), 1.0)
     choices = all_bits(problem)
-    time = radio.transmission_delay(bits=sent_bits(problem, choices), rate=speed[..., None])
-    energy = problem.compute_energy[..., None] + radio.transmission_energy(power=plan.power[..., None], delay=time)
-    meets = time <= time_left(problem)[..., None] * (1.0 + ROUNDING)
-    best = np.argmax(np.where(meets, benefit(problem, choices) / energy, 0.0), axis=-1)
+    best = np.argmax(values_at(problem, choices, plan.power[..., None], speed[..., None]), axis=-1)
     return dataclasses.replace(plan, bits=np.where(present, choices[best], plan.bits))
 
 
 def channel_step(problem: Problem, plan: Decision) -> Decision:
     """SUBP3: the best matching where every device keeps its bits and power."""
-    return dataclasses.replace(plan, channel=assign(values_at(problem, plan)))
+    bits, power = plan.bits[..., None], plan.power[..., None]
+    return dataclasses.replace(plan, channel=assign(values_at(problem, bits, power, rate(problem, power))))
 
 
 def served(plan: Decision) -> Decision:
@@ -374,7 +293,7 @@ def served(plan: Decision) -> Decision:
     return Decision(plan.channel, np.where(present, plan.bits, 0), np.where(present, plan.power, 0.0))
 
 
-def linearised_power(problem: Problem, decision: Decision) -> Array:
+def linearized_power(problem: Problem, decision: Decision) -> Array:
     """SUBP1 as the slides print it: one step with both energy and deadline linearised at the decision's power.
 
     The linearised energy rises, so the step goes to the smallest power that the linearised time allows. The true time
@@ -388,8 +307,8 @@ def linearised_power(problem: Problem, decision: Decision) -> Array:
     channel, bits = to_numpy(decision.channel), to_numpy(decision.bits)
     present = channel >= 0
     power = np.where(present, to_numpy(decision.power), 1.0)
-    snr = np.where(present, on_channel(problem.snr_per_watt, channel), 1.0)
-    speed = np.where(present, on_channel(rate(problem, power[..., None]), channel), 1.0)
+    snr = np.where(present, at_choice(problem.snr_per_watt, channel), 1.0)
+    speed = np.where(present, at_choice(rate(problem, power[..., None]), channel), 1.0)
     time = sent_bits(problem, bits[..., None])[..., 0] / speed
     log_rise = snr / (np.log1p(power * snr) * (1.0 + power * snr))
     slope = np.where(present, time * log_rise, 1.0)
@@ -486,7 +405,7 @@ def greedy(problem: Problem) -> Decision:
 
 @any_library
 def random_feasible(problem: Problem, rng: np.random.Generator) -> Decision:
-    """Draw what `random_solver` decides."""
+    """Random: a random matching of pairs that can meet the deadline, random feasible bits, least power."""
     *batch, devices, channels = problem.snr_per_watt.shape
     draws = rng.random((*batch, 2, devices, channels))
     most = most_feasible_bits(problem)
@@ -494,21 +413,6 @@ def random_feasible(problem: Problem, rng: np.random.Generator) -> Decision:
     bits = problem.bits_min + np.floor(draws[..., 0, :, :] * choices).astype(np.int64)
     power = least_power(problem, bits)
     return matched(greedy_matching(np.where(np.isfinite(power), 1.0 - draws[..., 1, :, :], 0.0)), bits, power)
-
-
-def solver(method: Callable[[Problem], Decision]) -> Solver:
-    """Turn a method on problems into a solver of states."""
-
-    @functools.wraps(method)
-    def solve(system: QuantizationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
-        return method(system.problem(system.believed(state)))
-
-    return solve
-
-
-def random_solver(system: QuantizationSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
-    """Random: a random matching of pairs that can meet the deadline, random feasible bits, least power."""
-    return random_feasible(system.problem(system.believed(state)), generator(0, 0, 0, 1) if rng is None else rng)
 
 
 SOLVERS: dict[str, Solver] = {
@@ -520,7 +424,9 @@ SOLVERS: dict[str, Solver] = {
     "most_bits": solver(most_bits),
     "lowest_bits": solver(lowest_bits),
     "full_precision": solver(full_precision),
-    "random": random_solver,
+    "random": solver(random_feasible, draws=True),
 }
 
 DEFAULTS = tuple(SOLVERS)
+
+REFERENCES = ("exact",)

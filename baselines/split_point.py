@@ -7,22 +7,22 @@ in the problem's library.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol
+from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, namespace
+from ..core.arrays import Array, at_choice
 from ..core.checks import check_integers, reject, to_numpy
-from ..core.randomness import generator
 from ..core.trees import tree_map
-from ..envs.split_point import Decision, Problem, SplitPointSystem, State, at_cut, computing_energy, drain, round_cost
+from ..envs.split_point import Decision, Problem, computing_energy, drain, round_cost
 from ..envs.split_point import least_energy as energy_at_least
 from ..twin import compute, radio
 from . import allocation
+from . import solver as frame
 from . import split_point_kernel as kernel
+from .solver import Solver, solver
 
 STILL = 1e-7
 """The alternation ends when the round's time falls by less than this share."""
@@ -34,24 +34,7 @@ ROUNDING = 1e-12
 """Share by which a budget or the band may be exceeded and still count as kept."""
 
 
-class Solver(Protocol):
-    """What a baseline is: a decision from what the twin shows."""
-
-    def __call__(self, system: SplitPointSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
-        """Return the decision for `state`; `rng` is used by solvers that draw (None: a fixed stream)."""
-        ...
-
-
-Arguments = ParamSpec("Arguments")
-
-ARRAYS = (
-    "cycles",
-    "uplink_bits",
-    "fixed_time",
-    "energy_budget",
-    "snr_per_watt",
-    "server_time",
-)
+ARRAYS = ("cycles", "uplink_bits", "fixed_time", "energy_budget", "snr_per_watt", "server_time")
 
 
 def plain(problem: Problem) -> Problem:
@@ -60,9 +43,7 @@ def plain(problem: Problem) -> Problem:
     Raises:
         ValueError: a vehicle takes part whose budget or signal is NaN or not positive, or that has nothing to do.
     """
-    arrays: dict[str, Any] = {
-        name: np.ascontiguousarray(to_numpy(getattr(problem, name)), np.float64) for name in ARRAYS
-    }
+    arrays: dict[str, Any] = {name: frame.plain_array(getattr(problem, name)) for name in ARRAYS}
     present = to_numpy(problem.taking_part)
     for name, unit in (("energy_budget", "J"), ("snr_per_watt", "1/W"), ("cycles", ""), ("uplink_bits", "bit")):
         values = arrays[name]
@@ -71,26 +52,7 @@ def plain(problem: Problem) -> Problem:
     return dataclasses.replace(problem, taking_part=present, **arrays)
 
 
-def as_library(decision: Decision, array: Array) -> Decision:
-    """Return a NumPy decision in the library, on the device and with the floating type of `array`."""
-    xp = namespace(array)
-    floats = (decision.bandwidth_share, decision.frequency, decision.power)
-    return Decision(
-        xp.asarray(decision.cut, device=array.device),
-        *(xp.asarray(value, dtype=array.dtype, device=array.device) for value in floats),
-    )
-
-
-def any_library(
-    method: Callable[Concatenate[Problem, Arguments], Decision],
-) -> Callable[Concatenate[Problem, Arguments], Decision]:
-    """Let a method written for `plain` problems take problems of any library."""
-
-    @functools.wraps(method)
-    def call(problem: Problem, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Decision:
-        return as_library(method(plain(problem), *args, **kwargs), problem.cycles)
-
-    return call
+any_library = frame.any_library(plain, "cycles")
 
 
 # What a budget allows.
@@ -102,15 +64,7 @@ def least_shares(problem: Problem) -> Array:
     It is the share with which least frequency and least power just keep the budget; inf where none does; 0 for
     vehicles that do not take part.
     """
-    energy = problem.energy_budget[..., None] - computing_energy(problem, problem.cycles, problem.frequency_min)
-    share = allocation.least_share(
-        bits=problem.uplink_bits,
-        power=problem.power_min,
-        duration=energy / problem.power_min,
-        snr_per_watt=problem.snr_per_watt[..., None],
-        bandwidth=problem.bandwidth,
-        noise=problem.noise,
-    )
+    share = problem.device.least_share(**problem.work, energy_budget=problem.energy_budget[..., None])
     return np.where(problem.taking_part[..., None], share, 0.0)
 
 
@@ -129,7 +83,7 @@ def check_budgets(problem: Problem, cut: Array | None = None) -> None:
     if cut is None:
         energy, shares, place = np.min(energy, axis=-1), np.min(shares, axis=-1), "at any cut"
     else:
-        energy, shares, place = at_cut(energy, cut), at_cut(shares, cut), "at its cut"
+        energy, shares, place = at_choice(energy, cut), at_choice(shares, cut), "at its cut"
     short = problem.taking_part & (energy > problem.energy_budget * (1.0 + ROUNDING))
     if np.any(short):
         index = tuple(np.argwhere(short)[0])
@@ -165,7 +119,7 @@ def affordable_cut(problem: Problem, cut: Array) -> Array:
     """
     check_budgets(problem)
     shares = least_shares(problem)
-    asked, least = at_cut(shares, cut), np.min(shares, axis=-1)
+    asked, least = at_choice(shares, cut), np.min(shares, axis=-1)
     thrifty = np.argmin(shares, axis=-1)
     asked_too_much = asked > 1.0
     asked = np.where(asked_too_much, least, asked)
@@ -258,6 +212,11 @@ def allocate(problem: Problem, cut: Array) -> Decision:
     return solve(problem, chosen)
 
 
+def complete(problem: Problem, decision: Decision) -> Decision:
+    """Give the cuts of a decision their exact shares, frequencies and powers; see `affordable_cut` for who moves."""
+    return allocate(problem, affordable_cut(plain(problem), to_numpy(decision.cut)))
+
+
 # The published alternation.
 
 
@@ -274,10 +233,8 @@ def at_every_cut(problem: Problem, share: Array, frequency: Array, power: Array)
         round_cost(problem, Decision(np.where(problem.taking_part, j, -1), share, frequency[..., j], power[..., j]))
         for j in range(problem.cycles.shape[-1])
     ]
-    return (
-        np.stack([cost.client_time for cost in costs], axis=-1),
-        np.stack([cost.client_energy for cost in costs], axis=-1),
-    )
+    time, energy = ([getattr(cost, name) for cost in costs] for name in ("client_time", "client_energy"))
+    return np.stack(time, axis=-1), np.stack(energy, axis=-1)
 
 
 def fastest_cut(problem: Problem, share: Array, frequency: Array, power: Array) -> Array:
@@ -305,16 +262,12 @@ def power_step(problem: Problem, decision: Decision) -> Decision:
     the budget and ends where it is used up.
     """
     present = decision.cut >= 0
-    spent = computing_energy(problem, at_cut(problem.cycles, decision.cut), decision.frequency)
-    power = radio.power_for_energy(
-        bits=at_cut(problem.uplink_bits, decision.cut),
+    spent = computing_energy(problem, at_choice(problem.cycles, decision.cut), decision.frequency)
+    power = problem.device.power_for_energy(
+        bits=at_choice(problem.uplink_bits, decision.cut),
         energy=problem.energy_budget - spent,
-        bandwidth=problem.bandwidth,
         share=np.where(present, decision.bandwidth_share, 1.0),
         snr_per_watt=problem.snr_per_watt,
-        noise=problem.noise,
-        power_min=problem.power_min,
-        power_max=problem.power_max,
     )
     return dataclasses.replace(decision, power=np.where(present, np.maximum(power, decision.power), 0.0))
 
@@ -327,7 +280,7 @@ def frequency_and_share_step(problem: Problem, decision: Decision) -> Decision:
     """
     present = decision.cut >= 0
     cycles, bits, fixed = (
-        np.where(present, at_cut(values, decision.cut), 1.0)
+        np.where(present, at_choice(values, decision.cut), 1.0)
         for values in (problem.cycles, problem.uplink_bits, problem.fixed_time)
     )
     power = np.where(present, decision.power, 1.0)
@@ -465,23 +418,14 @@ def proportional(problem: Problem) -> Decision:
     sends = energy_at_least(problem, used) - computing_energy(problem, problem.cycles, problem.frequency_min)
     computing = np.maximum(np.minimum(0.5 * budget, budget - sends), 0.0)
     frequency = np.clip(np.sqrt(computing / drain(problem, cycles)), problem.frequency_min, problem.frequency_max)
-    power = radio.power_for_energy(
+    power = problem.device.power_for_energy(
         bits=problem.uplink_bits,
         energy=budget - computing_energy(problem, problem.cycles, frequency),
-        bandwidth=problem.bandwidth,
         share=used[..., None],
         snr_per_watt=problem.snr_per_watt[..., None],
-        noise=problem.noise,
-        power_min=problem.power_min,
-        power_max=problem.power_max,
     )
     cut = fastest_cut(problem, share, frequency, power)
-    return Decision(
-        cut=cut,
-        bandwidth_share=np.where(cut >= 0, share, 0.0),
-        frequency=np.where(cut >= 0, at_cut(frequency, cut), 0.0),
-        power=np.where(cut >= 0, at_cut(power, cut), 0.0),
-    )
+    return Decision(cut, np.where(cut >= 0, share, 0.0), at_choice(frequency, cut), at_choice(power, cut))
 
 
 def fixed_cut(place: int) -> Callable[[Problem], Decision]:
@@ -502,14 +446,11 @@ def fixed_cut(place: int) -> Callable[[Problem], Decision]:
 @any_library
 def common_cut(problem: Problem) -> Decision:
     """The best single cut for everybody, exact allocation; who can not afford it takes the thriftiest cut."""
-    best: Decision | None = None
-    for place in range(problem.cycles.shape[-1]):
+    best = fixed_cut(0)(problem)
+    for place in range(1, problem.cycles.shape[-1]):
         decision = fixed_cut(place)(problem)
-        if best is not None:
-            faster = round_cost(problem, decision).round_time < round_cost(problem, best).round_time
-            decision = chosen(faster, decision, best)
-        best = decision
-    assert best is not None
+        faster = round_cost(problem, decision).round_time < round_cost(problem, best).round_time
+        best = chosen(faster, decision, best)
     return best
 
 
@@ -521,22 +462,6 @@ def random_cut(problem: Problem, rng: np.random.Generator) -> Decision:
     return allocate(problem, affordable_cut(problem, cut))
 
 
-def solver(decide: Callable[[Problem], Decision]) -> Solver:
-    """Turn a method for problems into a solver of states."""
-
-    @functools.wraps(decide)
-    def solve_state(system: SplitPointSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
-        return decide(system.problem(system.believed(state)))
-
-    return solve_state
-
-
-@functools.wraps(random_cut)
-def random_solver(system: SplitPointSystem, state: State, rng: np.random.Generator | None = None) -> Decision:
-    """Draw the cuts; see `random_cut`."""
-    return random_cut(system.problem(system.believed(state)), generator(0, 0, 0, 1) if rng is None else rng)
-
-
 SOLVERS: dict[str, Solver] = {
     "exact": solver(exact),
     "alternating": solver(alternating),
@@ -545,8 +470,10 @@ SOLVERS: dict[str, Solver] = {
     "common_cut": solver(common_cut),
     "equal_share": solver(equal_share),
     "proportional": solver(proportional),
-    "random": random_solver,
+    "random": solver(random_cut, draws=True),
 }
 
 DEFAULTS = tuple(SOLVERS)
 """All of them: the optimum itself takes a millisecond."""
+
+REFERENCES = ("exact",)

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fedtwin.federated.averaging import FedAvg
-from fedtwin.federated.data import Dataset, digits
-from fedtwin.federated.models import SplitModel, make_model
-from fedtwin.federated.partition import dirichlet
-from fedtwin.federated.population import Population
-from fedtwin.federated.procedure import LearningSettings
+from fedtwin.federated.data.dataset import Dataset, digits
+from fedtwin.federated.data.partition import dirichlet
+from fedtwin.federated.data.population import Population
+from fedtwin.federated.models.registry import make_model
+from fedtwin.federated.models.split_model import SplitModel
+from fedtwin.federated.procedures.fedavg import FedAvg, FedAvgSettings
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from measure import HERE, SAMPLES, Sample, in_turn, processor, ratio, rival, version
@@ -93,7 +93,7 @@ def first_model(name: str, data: Dataset, activation: str = "relu") -> SplitMode
 
 def procedure(model: SplitModel, population: Population, way: str = "auto") -> FedAvg:
     """Return fedtwin's procedure before its first round; it is never scored, as the others are not."""
-    settings = LearningSettings(learning_rate=LEARNING_RATE, batch=BATCH, score_every=10**9, way=way)
+    settings = FedAvgSettings(learning_rate=LEARNING_RATE, batch=BATCH, score_every=10**9, way=way)
     return FedAvg(model, population, population.data, settings)
 
 

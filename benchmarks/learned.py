@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from fedtwin.agents import DDPG
-from fedtwin.baselines import SOLVERS, find_solver
+from fedtwin.baselines import SOLVERS
 from fedtwin.core.randomness import generator
 from fedtwin.core.trees import take
 from fedtwin.envs import make_system
 from fedtwin.envs.system import System
+from fedtwin.evaluation.methods import find_method
 from measure import in_turn
 
 TWINS = 1000
@@ -38,7 +39,7 @@ def relative(system: System, own: np.ndarray, other: np.ndarray) -> tuple[float,
 
     Costs: the geometric mean of ratios. Where more is better: the ratio of means, by the delta method.
     """
-    if not system.maximised:
+    if not system.maximized:
         logs = np.log(own / other)
         half = 1.96 * logs.std(ddof=1) / np.sqrt(logs.size)
         low, middle, high = np.exp([logs.mean() - half, logs.mean(), logs.mean() + half])
@@ -72,7 +73,7 @@ def quality(system: System, methods: list[str]) -> list[str]:
     state = system.start(system.draw(generator(SEED, 0, 0), (TWINS,)))
     rng = functools.partial(generator, SEED, 0, 0, 3)
     names = [*SOLVERS[system.name], *(method for method in methods if method not in SOLVERS[system.name])]
-    reached = {m: objective(system, state, find_solver(system.name, m)(system, state, rng())) for m in names}
+    reached = {m: objective(system, state, find_method(system.name, m)(system, state, rng())) for m in names}
     rivals = [name for name in names if name.partition(":")[0] not in (*LEARNED, "exact")]
     lines = [
         f"`{system.name}`, {TWINS} fresh twins; `{system.objective}` over that of `exact`, 95 % over paired twins",
@@ -115,7 +116,7 @@ def speed(system: System, methods: list[str]) -> list[str]:
         return BATCH / (time.perf_counter() - began)
 
     names = ["exact", *methods]
-    sources = [loop, *(functools.partial(batch, find_solver(system.name, name)) for name in names)]
+    sources = [loop, *(functools.partial(batch, find_method(system.name, name)) for name in names)]
     taken = in_turn(sources)
     lines = ["| decisions/s, all of a decision | median | over exact in a loop, pair by pair |", "| --- | --- | --- |"]
     for name, rates in zip(["exact, one by one", *(f"{n}, {BATCH} together" for n in names)], taken, strict=True):

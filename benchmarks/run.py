@@ -13,7 +13,7 @@ import single
 import solvers
 import torch
 import training
-import vectorised
+import vectorized
 from measure import HERE, SAMPLES, processor
 
 import federated
@@ -35,7 +35,7 @@ def main() -> None:
         "long a training step waits for its environment.",
         "",
     ]
-    for part in (single, vectorised, training, decisions, solvers, learned, federated, scaling):
+    for part in (single, vectorized, training, decisions, solvers, learned, federated, scaling):
         lines += part.section()
     text = "\n".join(lines)
     (HERE / "results.md").write_text(text)

@@ -8,7 +8,7 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
-from fedtwin.baselines import SOLVERS, learned
+from fedtwin.baselines import SOLVERS, solver_module
 from fedtwin.core.randomness import generator
 from fedtwin.core.trees import take
 from fedtwin.envs import make_system
@@ -42,14 +42,14 @@ CASES = (
 
 def classical(system: str) -> dict[str, Any]:
     """Return the solvers of any size; learned ones have a benchmark of their own."""
-    return {name: solve for name, solve in SOLVERS[system].items() if name not in learned.LEARNERS}
+    return dict(getattr(solver_module(system), "SOLVERS", {}))
 
 
 def lost(system: System, state: Any, decision: Any, best: Any) -> np.ndarray:
     """Return by how much, in %, each twin's objective is worse than that of the decision `best`."""
     found, optimum = (getattr(system.cost(state, each), system.objective) for each in (decision, best))
     optimum = np.where(optimum > 0.0, optimum, np.nan)
-    worse = 1.0 - found / optimum if system.maximised else found / optimum - 1.0
+    worse = 1.0 - found / optimum if system.maximized else found / optimum - 1.0
     return np.asarray(100.0 * worse)
 
 

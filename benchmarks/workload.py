@@ -75,11 +75,11 @@ class Workload:
 
 def descend(model: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:
     """Train a model as PyTorch's tutorials do."""
-    optimiser = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     for inputs, labels in batches:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         cross_entropy(model(inputs), labels).backward()
-        optimiser.step()
+        optimizer.step()
 
 
 def save_weights(weights: Iterable[Tensor], path: Path) -> None:

@@ -42,9 +42,29 @@ def one_hot(index: Array, size: int) -> Array:
     return index[..., None] == arange_like(size, index)
 
 
+def counted(index: Array, size: int, dtype: Any = None) -> Array:
+    """Return how many of the agents' `index` `(..., N)` equal each of 0..size-1, `(..., size)`; integers by default."""
+    xp = namespace(index)
+    return xp.sum(xp.astype(one_hot(index, size), dtype or xp.int64), axis=-2)
+
+
 def pick(values: Array, index: Array) -> Array:
     """Return `values` `(..., M)` at `index` `(..., N)`, as `(..., N)`."""
     xp = namespace(values)
     *batch, size = values.shape
     rows = arange_like(math.prod(batch), index) * size
     return xp.reshape(values, (-1,))[xp.reshape(rows, (*batch, 1)) + index]
+
+
+def at_choice(values: Array, choice: Array) -> Array:
+    """Return `values` `(..., N, M)` at each agent's choice `(..., N)`, as `(..., N)`; 0 where that is -1."""
+    xp = namespace(values)
+    return xp.where(choice >= 0, pick(values, choice[..., None])[..., 0], 0.0)
+
+
+def of_agent(values: Array, agent: Array) -> Array:
+    """Return the row of one agent `(...)` of `values` `(..., N, *rest)`, as `(..., *rest)`."""
+    xp = namespace(values)
+    index = xp.reshape(agent, (*agent.shape, *(1,) * (values.ndim - agent.ndim)))
+    index = xp.broadcast_to(index, (*agent.shape, 1, *values.shape[agent.ndim + 1 :]))
+    return xp.squeeze(xp.take_along_axis(values, index, axis=agent.ndim), axis=agent.ndim)

@@ -112,7 +112,9 @@ def is_integer(values: Array) -> bool:
 
 
 def check_shape(values: Array, shape: tuple[int, ...], label: str) -> None:
-    """Raise unless `values` has `shape`."""
+    """Raise unless `values` is an array of `shape`."""
+    if not hasattr(values, "shape"):
+        raise ValueError(f"{label} is a {type(values).__name__}, must be an array of shape {shape}")
     if tuple(values.shape) != shape:
         raise ValueError(f"{label} has shape {tuple(values.shape)}, must be {shape}")
 
@@ -133,9 +135,9 @@ def check_box(values: Array, shape: tuple[int, ...], label: str, agents: Callabl
 
 
 def check_integers(
-    values: Array, shape: tuple[int, ...], low: int, high: int, label: str, agents: Callable[[int], str]
+    values: Array, shape: tuple[int, ...], low: int, high: int, label: str, agents: Callable[[int], str] | None
 ) -> None:
-    """Raise unless `values` are integers of `shape` in low..high; the last axis is the agents'."""
+    """Raise unless `values` are integers of `shape` in low..high; named agents are those of the last axis."""
     if not hasattr(values, "dtype"):
         raise ValueError(f"{label} is a {type(values).__name__}, must be an integer array of shape {shape}")
     if not is_integer(values):
@@ -143,3 +145,14 @@ def check_integers(
     check_shape(values, shape, label)
     outside = (values < low) | (values > high)
     reject(outside, values, label=label, unit="", limit=f"in {low}..{high}", agents=agents)
+
+
+def whole_numbers(values: np.ndarray, label: str, agents: Callable[[int], str]) -> np.ndarray:
+    """Return `values` `(N,)` as integers.
+
+    Raises:
+        ValueError: a number that is not whole; names the agent.
+    """
+    whole = values.astype(np.int64)
+    reject(whole != values, values, label=label, unit="", limit="whole: live learning takes them", agents=agents)
+    return whole

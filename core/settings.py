@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args, get_origin
 
+import numpy as np
+
 from .checks import check_number, unknown_name
 
 
@@ -44,6 +46,8 @@ class Settings:
     def __post_init__(self) -> None:
         """Reject values outside their declared limits; the message names value, limit, node and unit."""
         for field in dataclasses.fields(self):
+            if not field.metadata:  # Not declared by `parameter`: the class checks it.
+                continue
             value = getattr(self, field.name)
             if get_origin(field.type) is Literal:
                 if value not in get_args(field.type):
@@ -57,15 +61,26 @@ class Settings:
             else:
                 self._check_numbers(field, value)
 
+    def require(self, holds: bool, name: str, limit: str) -> None:
+        """Raise `ValueError` where what other values ask of a value does not hold; `limit` says what it must be."""
+        if not holds:
+            unit = type(self).__dataclass_fields__[name].metadata["unit"]
+            raise ValueError(f"{name} is {getattr(self, name)} {unit}".rstrip() + f", must be {limit}")
+
     def require_order(self, *pairs: tuple[str, str]) -> None:
         """Raise `ValueError` where the first value of a pair of names is above the second."""
         for low, high in pairs:
-            given, limit = getattr(self, low), getattr(self, high)
-            if given > limit:
-                unit = next(field.metadata["unit"] for field in dataclasses.fields(self) if field.name == low)
-                raise ValueError(
-                    f"{low} is {given} {unit}".rstrip() + f", must be at most {high} = {limit} {unit}".rstrip()
-                )
+            limit, unit = getattr(self, high), type(self).__dataclass_fields__[low].metadata["unit"]
+            self.require(getattr(self, low) <= limit, low, f"at most {high} = {limit} {unit}".rstrip())
+
+    def per_node(self, name: str) -> np.ndarray:
+        """Return a value that may differ between nodes as one number per node, `(count,)`."""
+        counter = type(self).__dataclass_fields__[name].metadata["per"]
+        return np.full(getattr(self, counter), getattr(self, name), np.float64)
+
+    def subset(self, *names: str) -> dict[str, Any]:
+        """Return some of the values by name."""
+        return {name: getattr(self, name) for name in names}
 
     def _check_numbers(self, field: dataclasses.Field[Any], value: Any) -> None:
         if get_origin(field.type) is tuple:
@@ -87,6 +102,12 @@ class Settings:
             raise ValueError(f"{field.name} is {value!r}, must be a list of one or more numbers")
         for index, entry in enumerate(value):
             check_number(field, entry, f"{field.name}[{index}]")
+
+    @classmethod
+    def pick(cls, values: Mapping[str, Any]) -> Self:
+        """Build the settings from those of `values` that they have; the others are left alone."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls.create({name: value for name, value in values.items() if name in names})
 
     @classmethod
     def create(cls, values: Mapping[str, Any]) -> Self:

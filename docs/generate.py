@@ -9,7 +9,7 @@ from typing import Any
 
 from fedtwin.baselines import SOLVERS
 from fedtwin.envs import SYSTEMS, environment_id, make_system
-from fedtwin.envs.fields import Field
+from fedtwin.envs.observations import Field
 from fedtwin.envs.system import System
 
 PAGES = Path(__file__).parent / "systems"

@@ -71,7 +71,7 @@ def parallel_env(
         learning: "analytic": progress is predicted; "live": every round trains the task's model with the clients,
             servers and samples that were decided, and infos carry loss, accuracy and bytes.
         task: what is learned live: a name ("digits", "clips", ...), a path with data, or what
-            `fedtwin.federated.tasks.make_task` returns; None: the digits.
+            `fedtwin.federated.task.make_task` returns; None: the digits.
         **params: fields of the system's `Params`.
     """
     return ParallelView(make_system(name, preset, **params), render_mode, mask, learning, task)

@@ -1,6 +1,7 @@
-"""Learning progress in an environment: predicted by the paper's model, or measured by rounds of real training."""
+"""Learning progress in an environment that is measured by rounds of real training."""
 
-from typing import TYPE_CHECKING, Any, Literal
+import dataclasses
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -9,10 +10,9 @@ from ..core import randomness
 from ..core.arrays import Array, like
 from ..core.checks import to_numpy, unknown_name
 from ..core.trees import take, tree_map
+from ..federated.task import Task, make_task
+from .progress import Progress
 from .system import System
-
-if TYPE_CHECKING:
-    from ..federated.tasks import Task
 
 LearningMode = Literal["analytic", "live"]
 
@@ -24,7 +24,7 @@ class LiveLearning:
     episode alone, as its draws do.
     """
 
-    def __init__(self, system: System, task: "Task", num_envs: int) -> None:
+    def __init__(self, system: System, task: Task, num_envs: int) -> None:
         """Prepare the task for every copy; nothing is trained before an episode begins.
 
         Raises:
@@ -32,30 +32,43 @@ class LiveLearning:
         """
         self.system, self.task = system, task
         self.procedures: list[Any] = [None] * num_envs
-        self.accuracy = np.zeros(num_envs)
-        if task.score_every != 1:
-            raise ValueError(
-                f"score_every is {task.score_every}, must be 1: progress is the accuracy gained in each round"
-            )
-        system.procedure(task, 0)
+        self.loss = np.zeros(num_envs)
+        pause = self._build(0).settings.score_every
+        if pause != 1:
+            raise ValueError(f"score_every is {pause}, must be 1: progress is what each round takes from the loss")
 
     def begin(self, system: System, copy: int, seed: int, episode: int) -> None:
         """Begin anew in one copy, with the system of this episode."""
         self.system = system
-        self.procedures[copy] = self.system.procedure(self.task, self.seed_of(seed, episode))
-        self.accuracy[copy] = self.procedures[copy].score()[1]
+        self.procedures[copy] = self._build(self.seed_of(seed, episode))
+        self.loss[copy] = self.procedures[copy].score()[0]
+
+    def _build(self, seed: int) -> Any:
+        if not self.system.procedure:
+            raise ValueError(f"{self.system.name} has no live learning: leave learning='analytic'")
+        options = self.system.procedure_options()
+        return self.task.build(self.system.procedure, len(self.system.agents), seed, **options)
 
     @staticmethod
     def seed_of(seed: int, episode: int) -> int:
         """Return the seed of an episode's first weights and order of samples."""
         return int(randomness.generator(seed, episode, 0, stream=4).integers(2**31))
 
-    def round(self, state: Any, decision: Any, moved: Array | None) -> tuple[Array, dict[str, Array]]:
+    def reports(self, state: Any) -> dict[str, Array]:
+        """Return what clients report before the next decision, by name `(B, N)`; nothing for copies not begun."""
+        told = [{} if each is None else each.reports() for each in self.procedures]
+        nothing = np.zeros(len(self.system.agents))
+        reference = self.system.agent_state(state)
+        names = {name for report in told for name in report}
+        return {name: like(np.stack([report.get(name, nothing) for report in told]), reference) for name in names}
+
+    def round(self, state: Any, decision: Any, moved: Array | None, predicted: Progress) -> Progress:
         """Train a round in the copies `moved` `(B,)` (None: all).
 
         Returns:
-            The accuracy that was gained, `(B,)`, and facts: held-out loss and accuracy `(B,)`, each client's training
-            loss and bytes sent and received `(B, N)`; 0 for other copies and absent clients.
+            What it took from the held-out loss, `(B,)`, in place of what was predicted, and facts: held-out loss and
+            accuracy `(B,)`, each client's training loss and bytes sent and received `(B, N)`, and what clients report
+            before the next decision; 0 for other copies and absent clients.
 
         Raises:
             TrainingDiverged: a loss is not finite; names client and round.
@@ -63,18 +76,21 @@ class LiveLearning:
         states, chosen = tree_map(to_numpy, state), tree_map(to_numpy, decision)
         active = np.ones(len(self.procedures), np.bool_) if moved is None else to_numpy(moved)
         agents = len(self.system.agents)
-        gained = np.zeros(len(self.procedures))
+        fallen = np.zeros(len(self.procedures))
         facts = {name: np.zeros(len(self.procedures)) for name in ("loss", "accuracy")}
         facts.update({name: np.zeros((len(self.procedures), agents)) for name in PER_CLIENT})
         for copy in np.flatnonzero(active).tolist():
-            progress = self.procedures[copy].round(self.system.plan(take(states, copy), take(chosen, copy)))
-            facts["loss"][copy], facts["accuracy"][copy] = progress.loss, progress.accuracy
+            found = self.procedures[copy].round(self.system.plan(take(states, copy), take(chosen, copy)))
+            facts["loss"][copy], facts["accuracy"][copy] = found.loss, found.accuracy
             for name in PER_CLIENT:
-                facts[name][copy] = np.nan_to_num(getattr(progress, name))
-            gained[copy] = progress.accuracy - self.accuracy[copy]
-            self.accuracy[copy] = progress.accuracy
+                facts[name][copy] = np.nan_to_num(getattr(found, name))
+            fallen[copy] = self.loss[copy] - found.loss
+            self.loss[copy] = found.loss
         reference = self.system.agent_state(state)
-        return like(gained, reference), {name: like(value, reference) for name, value in facts.items()}
+        information = {name: like(value, reference) for name, value in facts.items()}
+        return dataclasses.replace(
+            predicted, loss_decrease=like(fallen, reference), information={**information, **self.reports(state)}
+        )
 
     def state_dict(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""
@@ -83,14 +99,14 @@ class LiveLearning:
             own, state = procedure.state_dict()
             tensors.update({f"{copy}.{name}": tensor.clone() for name, tensor in own.items()})
             values.append(state)
-        return tensors, {"procedures": values, "accuracy": self.accuracy.tolist()}
+        return tensors, {"procedures": values, "loss": self.loss.tolist()}
 
     def load_state_dict(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
         """Go on where `state_dict` was called; the episodes were begun alike."""
         for copy, (procedure, state) in enumerate(zip(self.procedures, values["procedures"], strict=True)):
             own = {n.removeprefix(f"{copy}."): t for n, t in tensors.items() if n.startswith(f"{copy}.")}
             procedure.load_state_dict(own, state)
-        self.accuracy = np.array(values["accuracy"])
+        self.loss = np.array(values["loss"])
 
 
 PER_CLIENT = ("client_loss", "uplink_bytes", "downlink_bytes")
@@ -102,7 +118,7 @@ def make_learning(system: System, mode: str, task: Any, num_envs: int) -> LiveLe
     Args:
         system: whose decisions are plans of learning.
         mode: "analytic" or "live".
-        task: name, path or `fedtwin.federated.tasks.Task`; live only.
+        task: name, path or `fedtwin.federated.task.Task`; live only.
         num_envs: copies.
 
     Raises:
@@ -114,8 +130,6 @@ def make_learning(system: System, mode: str, task: Any, num_envs: int) -> LiveLe
         if task is not None:
             raise ValueError(f"task is {task!r}, but learning is analytic: add learning='live'")
         return None
-    from ..federated.tasks import Task, make_task
-
     return LiveLearning(
         system, task if isinstance(task, Task) else make_task("digits" if task is None else task), num_envs
     )

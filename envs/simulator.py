@@ -1,22 +1,28 @@
-"""The only stepping code: every view drives this simulator, which calls the system's pure methods."""
+"""The only stepping code: every view drives this simulator, which calls the system's pure methods.
+
+A round asks for its problem twice at most, of the true state and of the believed one, and for its cost once.
+"""
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from ..core import randomness
-from ..core.arrays import Array, namespace, one_hot
+from ..core.arrays import Array, arange_like, namespace, one_hot
 from ..core.checks import to_numpy, unknown_name
+from ..core.records import names_of, part_of
 from ..core.trees import add_axis, tree_map, where
 from .learning import LiveLearning
-from .system import System
+from .progress import Progress
+from .system import Ruling, System
 
 OPTIONS = ("draw", "episode", "params")
 UNSUPPORTED = ("reset_mask",)
+STORED = ("turn", "order", "_asked", "_over")
 
 Autoreset = Literal["next_step", "same_step"]
 
@@ -27,7 +33,7 @@ class Outcome:
 
     decision: Any
     cost: Any
-    progress: Array
+    progress: Progress
     reward: Array
     """`(B, N)`; 0 for copies that did not complete a round."""
     projected: Array
@@ -40,8 +46,6 @@ class Outcome:
     """`(B,)` booleans."""
     completed: Array | None = None
     """`(B,)` booleans: copies that completed a round; None: all did."""
-    learned: Mapping[str, Array] = dataclasses.field(default_factory=dict)
-    """What live learning measured: names with `(B,)`, or `(B, N)` per client; empty where progress is predicted."""
     final_observations: Array | None = None
     """`Simulator.visible` before the reset, where an episode ended and was begun anew in the same step."""
     final_masks: Array | None = None
@@ -92,6 +96,8 @@ class Simulator:
         self.validate = (self.device is None or self.device.type != "cuda") if validate is None else validate
         self.state: Any = None
         self.seen: Any = None
+        self.problem: Any = None
+        self.seen_problem: Any = None
         self.partial: Any = None
         self.turn: Array = None
         self.order: Array = None
@@ -147,19 +153,24 @@ class Simulator:
         self._cycle[:], self._steps = 0, 0
         if self.shared_draws:
             self._batch_rng = randomness.batch_generator(self.device, self._seeds.tolist(), self._resets)
-        self.state = self.system.start(self._draw(self._episode, self._cycle))
+        self._begin_learning()
+        self.state = self._started(self._draw(self._episode, self._cycle))
         self._over = None
-        self._begin_learning(range(self.num_envs))
         self._begin_round(None)
-        self.shown = (self.state, self.partial)
+        self.shown = (self.state, self.system.undecided(self.state))
 
-    def _begin_learning(self, copies: Iterable[int]) -> None:
-        """Begin live learning anew in some copies, at the first round of their episodes."""
+    def _begin_learning(self, anew: Array | None = None) -> None:
+        """Begin live learning anew in the copies `anew` `(B,)` (None: all), at the first round of their episodes."""
         if self.learning is None:
             return
         assert self._seeds is not None
-        for copy in copies:
+        for copy in range(self.num_envs) if anew is None else np.flatnonzero(to_numpy(anew)).tolist():
             self.learning.begin(self.system, copy, int(self._seeds[copy]), int(self._episode[copy]))
+
+    def _started(self, draw: Any) -> Any:
+        """Return the state of a first round, with what clients report before it where learning is live."""
+        state = self.system.start(draw)
+        return state if self.learning is None else self.system.informed(state, self.learning.reports(state))
 
     def _read_seeds(self, seed: int | Sequence[int] | None) -> np.ndarray | None:
         if seed is None:
@@ -187,13 +198,13 @@ class Simulator:
         given = {field.name: getattr(base.params, field.name) for field in dataclasses.fields(base.params)}
         system = type(base)(type(base.params).create({**given, **options["params"]}))
         shapes = [
-            (each.agents, each.num_actions, each.action_size, each.observation_size, each.turns)
+            (each.agents, each.actions.counts, each.action_size, each.observation_size, each.turns)
             for each in (base, system)
         ]
         if shapes[0] != shapes[1]:
             names = ", ".join(options["params"])
             raise ValueError(f"reset can not override parameters that change the spaces: {names}")
-        system.observation_fields, system.normaliser = base.observation_fields, base.normaliser
+        system.normalize_as(base)
         return system
 
     def _read_draws(self, system: System, options: Mapping[str, Any]) -> list[Any]:
@@ -231,23 +242,25 @@ class Simulator:
         return draw if self.device is None else self._on_device(draw)
 
     def _look(self) -> None:
+        """Compute the round's problem, and that of the state as the scheduler believes it."""
         self.seen = self.system.believed(self.state)
-        self.system.remember(self.state, self.seen)
+        self.problem = self.system.problem(self.state)
+        self.seen_problem = self.problem if self.seen is self.state else self.system.problem(self.seen)
 
     def _begin_round(self, anew: Array | None) -> None:
         """Prepare the decisions of a round in the copies `anew` `(B,)`; None: in all."""
         self._look()
-        undecided = self.system.undecided(self.state)
+        undecided = self.system.undecided(self.state) if self.system.turns else None
         if anew is None:
             self.partial = undecided
             self._asked = None
             self.turn = None
-            self.order = self.system.turn_order(self.seen) if self.system.turns else None
+            self.order = self.system.turn_order(self.seen_problem) if self.system.turns else None
             return
-        self.partial = where(anew, undecided, self.partial)
+        self.partial = None if undecided is None else where(anew, undecided, self.partial)
         xp = namespace(self.turn)
         self.turn = xp.where(anew, 0, self.turn)
-        self.order = xp.where(anew[..., None], self.system.turn_order(self.seen), self.order)
+        self.order = xp.where(anew[..., None], self.system.turn_order(self.seen_problem), self.order)
 
     # Going on after an interruption.
 
@@ -262,11 +275,10 @@ class Simulator:
         if self._injected or self.system is not self.base_system:
             raise ValueError("injected draws and parameters of one episode can not be stored")
         arrays: dict[str, Array] = {"episode": self._episode.copy(), "cycle": self._cycle.copy(), "seeds": self._seeds}
-        for name in ("turn", "order", "_asked", "_over"):
-            if getattr(self, name) is not None:
-                arrays[name] = getattr(self, name)
+        arrays.update({name: getattr(self, name) for name in STORED if getattr(self, name) is not None})
         for label, tree in (("state", self.state), ("partial", self.partial)):
-            arrays.update({f"{label}.{field.name}": getattr(tree, field.name) for field in dataclasses.fields(tree)})
+            if tree is not None:
+                arrays.update({f"{label}.{name}": array for name, array in part_of(tree, type(tree)).items()})
         values: dict[str, Any] = {"steps": self._steps, "resets": self._resets}
         if self.learning is not None:
             tensors, values["learning"] = self.learning.state_dict()
@@ -289,11 +301,14 @@ class Simulator:
             self.learning.load_state_dict(stored, values["learning"])
         for label in ("state", "partial"):
             tree = getattr(self, label)
-            stored = {field.name: arrays[f"{label}.{field.name}"] for field in dataclasses.fields(tree)}
-            setattr(self, label, self._on_device(type(tree)(**stored)))
+            if tree is None:
+                continue
+            kind: Any = type(tree)
+            stored = {name: arrays[f"{label}.{name}"] for name in names_of(kind)}
+            setattr(self, label, self._on_device(kind(**stored)))
         self._look()
-        self.shown = (self.state, self.partial)
-        for name in ("turn", "order", "_asked", "_over"):
+        self.shown = (self.state, self.system.undecided(self.state))
+        for name in STORED:
             array = arrays.get(name)
             if array is not None:
                 array = to_numpy(array) if self.device is None else torch.as_tensor(array, device=self.device)
@@ -305,7 +320,7 @@ class Simulator:
     def report(self, outcome: Outcome) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return what infos carry of a round: shared numbers `(B,)` and those of each agent `(B, N)`."""
         shared, own = self.system.report(outcome.cost)
-        for name, value in outcome.learned.items():
+        for name, value in outcome.progress.information.items():
             (shared if value.ndim == 1 else own)[name] = value
         return shared, own
 
@@ -315,14 +330,16 @@ class Simulator:
     def turn_agent(self) -> Array:
         """Index `(B,)` of the agent whose turn it is."""
         if self.order is None:
-            self.order = System.turn_order(self.system, self.seen)
+            like = self.system.agent_state(self.seen)
+            agents = arange_like(len(self.system.agents), like)
+            self.order = namespace(like).zeros_like(like, dtype=agents.dtype) + agents
         if self.turn is None:
             return self.order[..., 0]
         return namespace(self.order).take_along_axis(self.order, self.turn[..., None], axis=-1)[..., 0]
 
     def observations(self, agent: Array | None = None) -> Array:
         """Return what the agents see of the believed state: `(B, N, size)`, or `(B, size)` of one agent `(B,)`."""
-        return self.system.observe(self.seen, self.partial, agent)
+        return self.system.see(self.seen, self.seen_problem, self.partial, agent)
 
     def masks(self) -> Array:
         """Return the legal actions `(B, N, num_actions)` as int8, as the twin sees them.
@@ -332,7 +349,7 @@ class Simulator:
         """
         if self.state is None:
             raise ValueError("the episode has not begun: call reset() first")
-        return self.system.mask(self.seen, self.partial)
+        return self.system.masked(self.seen, self.seen_problem, self.partial)
 
     @property
     def idle(self) -> Array:
@@ -354,9 +371,8 @@ class Simulator:
         """Raise `ValueError` if an action was out of range since the last check (where that is not raised at once)."""
         if self._bad is not None and bool(self._bad):
             self._bad = None
-            limits = "-1..1" if self.system.action_size else f"0..{self.system.num_actions - 1}"
             raise ValueError(
-                f"an action was outside {limits} since the last check; it was clipped. "
+                f"an action was outside {self.system.actions.limits} since the last check; it was clipped. "
                 "Use validate=True to stop at the step that sends it"
             )
 
@@ -366,20 +382,19 @@ class Simulator:
         if idle is not None:
             actions = xp.where(xp.reshape(idle, (-1, *(1,) * (actions.ndim - 1))), 0, actions)
         if not self.validate:
-            if self.system.action_size:
-                bounded = xp.clip(xp.where(xp.isnan(actions), xp.zeros_like(actions), actions), -1.0, 1.0)
-            else:
-                bounded = xp.clip(actions, 0, self.system.num_actions - 1)
+            bounded = self.system.actions.bounded(actions)
             bad = xp.any(bounded != actions)
             self._bad = bad if self._bad is None else self._bad | bad
             actions = bounded
         return actions
 
     def step(self, actions: Array) -> Outcome:
-        """Play a whole round in every copy with joint actions `(B, N)`, or `(B, N, action_size)`."""
+        """Play a whole round in every copy with joint actions `(B, N, *action_shape)`."""
         actions = self._legal(actions, self._over)
-        decision = self.system.decide(self.seen, actions, validate=self.validate)
-        return self.play(decision, actions)
+        if self.validate:
+            self.system.check_actions(actions, (self.num_envs, len(self.system.agents)))
+        ruling = self.system.rule(self.seen_problem, actions)
+        return self.play(ruling.decision, ruling)
 
     def take_turn(self, action: Array) -> Outcome | None:
         """Play one agent's turn in every copy; None while no copy completes a round or resets.
@@ -393,70 +408,72 @@ class Simulator:
         xp = namespace(agent)
         action = self._legal(action, self._over)
         asked = system.no_actions(self.state) if self._asked is None else self._asked
-        mine = one_hot(agent, agents)
-        if system.action_size:
-            self._asked = xp.where(mine[..., None], action[..., None, :], asked)
-        else:
-            self._asked = xp.where(mine, action[..., None], asked)
+        # (B, N, *action_shape) from (B, *action_shape): everybody's action, of which one is new.
+        mine = one_hot(agent, agents)[(..., *(None,) * len(system.action_shape))]
+        self._asked = xp.where(mine, action[:, None], asked)
         self.turn = (xp.zeros_like(agent) if self.turn is None else self.turn) + 1
         if system.turns:
-            self.partial = system.decide_turn(self.seen, self.partial, agent, action)
+            self.partial = system.decide_turn(self.seen_problem, self.partial, agent, action)
         completed = self.turn == agents
         idle = self._over
         if not bool(xp.any(completed if idle is None else completed | idle)):
             return None
         if not system.turns:
-            return self.play(system.decide(self.seen, self._asked), self._asked)
-        return self.play(self.partial, self._asked, completed if idle is None else completed & ~idle)
+            return self.step(self._asked)
+        projected = system.actions_of(self.partial) != self._asked
+        ruling = Ruling(self.partial, projected, projected, None)
+        return self.play(self.partial, ruling, completed if idle is None else completed & ~idle)
 
     # What follows from them.
 
-    def play(self, decision: Any, asked: Array | None = None, completed: Array | None = None) -> Outcome:
+    def play(self, decision: Any, ruling: Ruling | None = None, completed: Array | None = None) -> Outcome:
         """Play a round with a decision.
 
         Args:
             decision: of every copy.
-            asked: actions it came from, of all agents; None: it came from none.
+            ruling: what became of the actions that it came from; None: it came from none.
             completed: copies `(B,)` whose round is complete; the others keep their state. None: all.
         """
         system, state, idle = self.system, self.state, self._over
-        xp = namespace(system.agent_state(state))
-        if completed is not None and idle is None and bool(xp.all(completed)):
+        if completed is not None and idle is None and bool(namespace(completed).all(completed)):
             completed = None
         moved = completed if idle is None or completed is not None else ~idle
         self._count(moved, idle)
-        cost = system.cost(state, decision, validate=False)
-        learned: Mapping[str, Array] = {}
-        progress = system.predict(state, decision)
+        cost = system.price(self.problem, decision)
+        progress = system.foresee(state, decision, cost)
         if self.learning is not None:
-            progress, learned = self.learning.round(state, decision, moved)
+            progress = self.learning.round(state, decision, moved, progress)
         draw = self._draw(self._episode, self._cycle)
-        after = system.advance(state, decision, draw, cost)
-        reward = system.reward(after, cost, progress)
-        terminated, truncated = system.ended(after)
-        projected = xp.zeros_like(system.agent_state(state), dtype=xp.bool)
-        violated = None
-        if asked is not None:
-            projected = system.projected(self.seen, decision, asked)
-            violated = system.violated(self.seen, decision, asked) if system.action_size else projected
-            penalty = system.penalty(self.seen, decision, asked)
-            reward = reward if penalty is None else reward - penalty
+        after = system.advance(state, decision, draw, cost, progress)
+        outcome = self._outcome(after, (decision, cost, progress), ruling, moved)
         if moved is not None:
             after = where(moved, after, state)
-            reward = xp.where(moved[..., None], reward, 0.0)
-            terminated, truncated = terminated & moved, truncated & moved
-            projected = projected & moved[..., None]
-            violated = None if violated is None else violated & moved[..., None]
         if idle is not None:
-            after = where(idle, system.start(draw), after)
-            if self.learning is not None:
-                self._begin_learning(np.flatnonzero(to_numpy(idle)).tolist())
-        self.shown = (state, decision)
-        self.state = after
-        outcome = Outcome(decision, cost, progress, reward, projected, violated, terminated, truncated, moved, learned)
+            self._begin_learning(idle)
+            after = where(idle, self._started(draw), after)
+        self.shown, self.state = (state, decision), after
         outcome = self._end_episodes(outcome, draw)
         self._begin_round(None if completed is None else (completed if idle is None else completed | idle))
         return outcome
+
+    def _outcome(
+        self, after: Any, played: tuple[Any, Any, Progress], ruling: Ruling | None, moved: Array | None
+    ) -> Outcome:
+        """Return what a round (decision, cost, progress) brought that led to `after`; nothing to copies left behind."""
+        decision, cost, progress = played
+        reward = self.system.reward(after, cost, progress)
+        terminated, truncated = self.system.ended(after)
+        xp = namespace(reward)
+        if ruling is None:
+            projected, violated = xp.zeros_like(reward, dtype=xp.bool), None
+        else:
+            projected, violated = ruling.projected, ruling.violated
+            reward = reward if ruling.penalty is None else reward - ruling.penalty
+        if moved is not None:
+            each = moved[..., None]
+            terminated, truncated, projected = terminated & moved, truncated & moved, projected & each
+            reward, violated = xp.where(each, reward, 0.0), None if violated is None else violated & each
+        return Outcome(decision, cost, progress, reward, projected, violated, terminated, truncated, moved)
 
     def _count(self, moved: Array | None, idle: Array | None) -> None:
         """Move every copy's (episode, round) to the place of its next draw."""
@@ -492,7 +509,6 @@ class Simulator:
             self._cycle[ended] = 0
         if self._steps > len(self._injected):
             draw = self._draw(self._episode, self._cycle)
-        self.state = where(over, self.system.start(draw), self.state)
-        if self.learning is not None:
-            self._begin_learning(np.flatnonzero(to_numpy(over)).tolist())
+        self._begin_learning(over)
+        self.state = where(over, self._started(draw), self.state)
         return final

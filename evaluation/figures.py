@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,10 +13,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from ..core.randomness import generator
 from ..envs.views.rendering import draw_map
+from .evaluation import Evaluation
 from .plan import Item, Plan
-from .quantities import OPTIONAL, PARTS, STACKS, labels
-from .statistics import mean_interval, names_in, series
-from .store import Row
+from .quantities import PARTS, STACKS, labels, optional
+from .statistics import mean_interval
 
 MARKERS = "osD^vP*Xph<>"
 MOST_DOTS = 1000
@@ -46,11 +47,25 @@ def add_legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
-def shown_range(rows: Mapping[Item, Row], plan: Plan, name: str) -> tuple[float, float]:
+def titled(figure: Figure, axes: Axes, title: str) -> Figure:
+    """Put a title above all axes and the legend of `axes` under them; return the figure."""
+    figure.suptitle(title, fontsize=11)
+    add_legend(figure, axes)
+    return figure
+
+
+def draw_band(axis: Axes, x: Any, middle: Any, low: Any, high: Any, *, shade: float = 0.15, **line: Any) -> None:
+    """Draw a curve and the band around it in one colour, `shade` deep; `line` is how the curve looks."""
+    (curve,) = axis.plot(x, middle, **line)
+    axis.fill_between(x, low, high, color=curve.get_color(), alpha=shade, linewidth=0)
+
+
+def shown_range(evaluation: Evaluation, name: str) -> tuple[float, float]:
     """Return axis limits that hold every method near the reference."""
-    values = {method: np.concatenate(series(rows, plan, method, name)) for method in plan.methods}
+    plan = evaluation.plan
+    values = {method: np.concatenate(evaluation.series(method, name)) for method in plan.methods}
     middle = np.median(values[plan.reference])
-    if plan.kind.maximised and name == plan.kind.objective:
+    if plan.kind.maximized and name == plan.kind.objective:
         near = [array for array in values.values() if FAR * np.median(array) >= middle]
     else:
         near = [array for array in values.values() if np.median(array) <= FAR * middle]
@@ -59,9 +74,10 @@ def shown_range(rows: Mapping[Item, Row], plan: Plan, name: str) -> tuple[float,
     return low, high if high > low else low + 1.0
 
 
-def scale(rows: Mapping[Item, Row], plan: Plan, name: str) -> str:
+def scale(evaluation: Evaluation, name: str) -> str:
     """Return the scale of an axis: logarithmic unless some value is 0."""
-    every = (series(rows, plan, method, name) for method in plan.methods)
+    plan = evaluation.plan
+    every = (evaluation.series(method, name) for method in plan.methods)
     return "log" if all(twin.min() > 0.0 for twins in every for twin in twins) else "linear"
 
 
@@ -74,26 +90,25 @@ def thin_ticks(axis: Axes) -> None:
         axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def cost_against_time(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+def cost_against_time(evaluation: Evaluation) -> Figure:
     """Figure 6: every quantity of single rounds against the time the decision took."""
+    plan = evaluation.plan
     figure, axes = canvas(len(plan.kind.quantities))
     for axis, (name, label) in zip(axes, plan.kind.quantities.items(), strict=True):
         for index, method in enumerate(plan.methods):
-            decision = 1e3 * np.concatenate(series(rows, plan, method, "decision_time"))[:MOST_DOTS]
-            values = np.concatenate(series(rows, plan, method, name))[:MOST_DOTS]
-            colour, marker = f"C{index % 10}", MARKERS[index % len(MARKERS)]
-            axis.scatter(decision, values, s=7, alpha=0.25, color=colour, marker=marker, linewidths=0)
+            decision = 1e3 * np.concatenate(evaluation.series(method, "decision_time"))[:MOST_DOTS]
+            values = np.concatenate(evaluation.series(method, name))[:MOST_DOTS]
+            color, marker = f"C{index % 10}", MARKERS[index % len(MARKERS)]
+            axis.scatter(decision, values, s=7, alpha=0.25, color=color, marker=marker, linewidths=0)
             axis.scatter(
-                np.median(decision), np.median(values), s=70, color=colour, marker=marker, edgecolors="black",
+                np.median(decision), np.median(values), s=70, color=color, marker=marker, edgecolors="black",
                 label=method, zorder=3,
             )  # fmt: skip
-        axis.set(xscale="log", yscale=scale(rows, plan, name), xlabel="decision time in ms", ylabel=label)
+        axis.set(xscale="log", yscale=scale(evaluation, name), xlabel="decision time in ms", ylabel=label)
         thin_ticks(axis)
-        axis.set_ylim(shown_range(rows, plan, name))
+        axis.set_ylim(shown_range(evaluation, name))
         axis.grid(alpha=0.3)
-    figure.suptitle("Single rounds against decision time (large: medians)", fontsize=11)
-    add_legend(figure, axes[0])
-    return figure
+    return titled(figure, axes[0], "Single rounds against decision time (large: medians)")
 
 
 def band(per_twin: Sequence[np.ndarray], geometric: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -109,13 +124,14 @@ def band(per_twin: Sequence[np.ndarray], geometric: bool) -> tuple[np.ndarray, n
     return centre, low, high
 
 
-def cost_over_rounds(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+def cost_over_rounds(evaluation: Evaluation) -> Figure:
     """Figure 7: every quantity round by round; mean over twins with its 95 % interval."""
+    plan = evaluation.plan
     figure, axes = canvas(len(plan.kind.quantities))
     for axis, (name, label) in zip(axes, plan.kind.quantities.items(), strict=True):
-        kind = scale(rows, plan, name)
+        kind = scale(evaluation, name)
         for index, method in enumerate(plan.methods):
-            per_twin = series(rows, plan, method, name)
+            per_twin = evaluation.series(method, name)
             if plan.options.rounds == 1:
                 values = np.concatenate(per_twin)
                 cycles = np.arange(1, values.size + 1)
@@ -123,60 +139,58 @@ def cost_over_rounds(rows: Mapping[Item, Row], plan: Plan) -> Figure:
                 continue
             mean, low, high = band(per_twin, kind == "log")
             cycles = np.arange(1, len(mean) + 1)
-            axis.plot(cycles, mean, color=f"C{index % 10}", label=method, linewidth=1.4)
-            axis.fill_between(cycles, low, high, color=f"C{index % 10}", alpha=0.15, linewidth=0)
+            draw_band(axis, cycles, mean, low, high, color=f"C{index % 10}", label=method, linewidth=1.4)
         axis.set(yscale=kind, xlabel="round" if plan.options.rounds > 1 else "twin", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_ylim(shown_range(rows, plan, name))
+        axis.set_ylim(shown_range(evaluation, name))
         axis.grid(alpha=0.3)
-    figure.suptitle("Sequential performance", fontsize=11)
-    add_legend(figure, axes[0])
-    return figure
+    return titled(figure, axes[0], "Sequential performance")
 
 
-def distributions(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+def distributions(evaluation: Evaluation) -> Figure:
     """Figure 8: empirical distribution functions of every quantity per round."""
+    plan = evaluation.plan
     figure, axes = canvas(len(plan.kind.quantities))
     for axis, (name, label) in zip(axes, plan.kind.quantities.items(), strict=True):
         for index, method in enumerate(plan.methods):
-            axis.ecdf(np.concatenate(series(rows, plan, method, name)), label=method, color=f"C{index % 10}")
-        limits = shown_range(rows, plan, name)
-        axis.set(xscale=scale(rows, plan, name), xlabel=label, ylabel="share of rounds", xlim=limits)
+            axis.ecdf(np.concatenate(evaluation.series(method, name)), label=method, color=f"C{index % 10}")
+        limits = shown_range(evaluation, name)
+        axis.set(xscale=scale(evaluation, name), xlabel=label, ylabel="share of rounds", xlim=limits)
         thin_ticks(axis)
         axis.grid(alpha=0.3)
-    figure.suptitle("Empirical distribution functions", fontsize=11)
-    add_legend(figure, axes[0])
-    return figure
+    return titled(figure, axes[0], "Empirical distribution functions")
 
 
-def bar_panels(rows: Mapping[Item, Row], plan: Plan) -> dict[str, tuple[str, ...]]:
+def bar_panels(evaluation: Evaluation) -> dict[str, tuple[str, ...]]:
     """Return the panels of `breakdown`: labels, and the one or two series that make up a bar."""
-    names, known = names_in(rows, plan), labels(plan.kind)
+    plan = evaluation.plan
+    names, known = evaluation.names, labels(plan.kind)
     panels: dict[str, tuple[str, ...]] = {label: parts for label, parts in STACKS.items() if set(parts) <= set(names)}
     stacked = {part for parts in STACKS.values() for part in parts}
-    alone = [name for name in names if name in OPTIONAL and name not in stacked]
+    alone = [name for name in names if name in optional(plan.kind) and name not in stacked]
     if plan.kind.objective not in ("round_time", "energy"):
         alone = [plan.kind.objective, *alone]
     return {**panels, **{known[name]: (name,) for name in alone}}
 
 
-def breakdown(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+def breakdown(evaluation: Evaluation) -> Figure:
     """One bar per method: time and energy as communication and computation, and what else the system reports.
 
     Means over twins and rounds with the 95 % bootstrap interval of the whole bar over twins.
     """
-    panels = bar_panels(rows, plan)
+    plan = evaluation.plan
+    panels = bar_panels(evaluation)
     figure, axes = canvas(len(panels), height=1.6 + 0.32 * len(plan.methods))
     places = np.arange(len(plan.methods))
     for axis, (label, parts) in zip(axes, panels.items(), strict=True):
         done = np.zeros(places.size)
         for index, part in enumerate(parts):
-            size = np.array([mean_interval(series(rows, plan, method, part))[0] for method in plan.methods])
-            colour = f"C{index}" if len(parts) > 1 else "C2"
-            axis.barh(places, size, left=done, color=colour, label=PARTS[index])
+            size = np.array([mean_interval(evaluation.series(method, part))[0] for method in plan.methods])
+            color = f"C{index}" if len(parts) > 1 else "C2"
+            axis.barh(places, size, left=done, color=color, label=PARTS[index])
             done = done + size
         wholes = [
-            [np.sum(each, axis=0) for each in zip(*(series(rows, plan, method, part) for part in parts), strict=True)]
+            [np.sum(each, axis=0) for each in zip(*(evaluation.series(method, part) for part in parts), strict=True)]
             for method in plan.methods
         ]
         draw_totals(axis, np.array([mean_interval(twins) for twins in wholes]), plan)
@@ -207,7 +221,7 @@ def draw_totals(axis: Axes, totals: np.ndarray, plan: Plan) -> None:
 
 def maps(plan: Plan) -> Figure | None:
     """One round of the first twin, as every method decides it, with its objective; None where there is no map."""
-    from ..baselines import find_solver
+    from .methods import find_method
     from .runner import solver_generator
 
     system = plan.build_system()
@@ -215,7 +229,7 @@ def maps(plan: Plan) -> Figure | None:
     scenes = []
     for method in plan.methods:
         rng = solver_generator(Item(method, plan.options.seeds[0], 0), 0)
-        decision = find_solver(plan.system, method)(system, state, rng)
+        decision = find_method(plan.system, method)(system, state, rng)
         value = float(system.report(system.cost(state, decision))[0][system.objective])
         scenes.append(system.scene(state, decision, f"{method}: {value:,.4g}"))
     if any(not len(scene.clients) or not len(scene.servers) for scene in scenes):

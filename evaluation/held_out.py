@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..baselines import DEFAULTS, SOLVERS
+from ..baselines import SOLVERS
 from ..core.arrays import Array
 from ..core.checks import to_numpy
 from ..core.randomness import generator
 from ..envs.simulator import Outcome, Simulator
 from ..envs.system import System
-from .plan import PREFERRED
+from .methods import default_reference
 
 SEED = 2**40
 """Far from the seeds that people train with."""
@@ -23,11 +23,6 @@ class Actor(Protocol):
 
     def act(self, observation: Array, mask: Array) -> Array:
         """Return actions for observations `(B, ...)` and masks of legal actions."""
-
-
-def default_reference(system: str) -> str:
-    """Return the method of a system that others are held against: swap matching, exact, or its first usual one."""
-    return next((name for name in PREFERRED if name in SOLVERS[system]), DEFAULTS[system][0])
 
 
 class HeldOut:
@@ -71,10 +66,6 @@ class HeldOut:
 
         return self._score(play)
 
-    def learned(self, learner: Any) -> dict[str, float]:
-        """Score a learner of whole rounds, which gives a baseline as its `solver()`."""
-        return self.solved(learner.solver())
-
     def solved(self, solve: Callable[..., Any]) -> dict[str, float]:
         """Score a baseline."""
         simulator, rng = self._simulator, generator(SEED, 0, 0, 2)
@@ -84,7 +75,7 @@ class HeldOut:
         self._simulator.reset(SEED)
         outcomes = [play() for _ in range(self._rounds)]
         own = np.concatenate([self._objective(outcome) for outcome in outcomes])
-        scores = self._gains(own) if self._simulator.system.maximised else self._costs(own)
+        scores = self._gains(own) if self._simulator.system.maximized else self._costs(own)
         violated = [to_numpy(outcome.violated) for outcome in outcomes if outcome.violated is not None]
         told = violated and self._simulator.system.action_size
         return {**scores, "violations": float(np.mean(violated))} if told else scores

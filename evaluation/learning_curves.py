@@ -2,20 +2,22 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import t as student
 
-from .figures import add_legend, canvas
-from .plan import CENTRALISED, Item, Plan
-from .statistics import names_in
-from .store import Row
+from .evaluation import Evaluation
+from .figures import canvas, draw_band, titled
+from .plan import CENTRALIZED
 
 SPENT = (("energy", "energy spent in J"), ("round_time", "time spent in s"), ("bytes", "bytes exchanged"))
 """What a round costs, where the system reports it."""
+
+LINE: dict[str, Any] = {"linewidth": 1.4, "shade": 0.13}
+"""How curves and their bands look."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,32 +50,33 @@ def half_width(values: np.ndarray) -> np.ndarray:
     return np.asarray(student.ppf(0.975, count - 1) * values.std(axis=0, ddof=1) / np.sqrt(count))
 
 
-def curves(rows: Mapping[Item, Row], plan: Plan, method: str, name: str) -> np.ndarray:
+def curves(evaluation: Evaluation, method: str, name: str) -> np.ndarray:
     """Return `(episodes, rounds)` of a quantity; after an early end accuracy and loss stay, nothing more is spent."""
+    plan = evaluation.plan
     found = []
-    for seed in plan.options.seeds:
-        for twin in range(plan.options.twins):
-            row = rows[Item(method, seed, twin)]
-            values = np.asarray({**row.series, **row.learned}[name], dtype=np.float64)
-            padding = values[-1] if name in ("accuracy", "loss") else 0.0
-            found.append(np.pad(values, (0, plan.options.rounds - values.size), constant_values=padding))
+    for item in plan.items_of(method):
+        row = evaluation.rows[item]
+        values = np.asarray({**row.series, **row.learned}[name], dtype=np.float64)
+        padding = values[-1] if name in ("accuracy", "loss") else 0.0
+        found.append(np.pad(values, (0, plan.options.rounds - values.size), constant_values=padding))
     return np.stack(found)
 
 
-def spent_names(rows: Mapping[Item, Row], plan: Plan) -> list[tuple[str, str]]:
+def spent_names(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Return what of `SPENT` every row tells, with its label."""
-    known = {*names_in(rows, plan), "bytes"}
+    known = {*evaluation.names, "bytes"}
     return [(name, label) for name, label in SPENT if name in known]
 
 
-def summarise_learning(rows: Mapping[Item, Row], plan: Plan) -> list[LearningSummary]:
+def summarize_learning(evaluation: Evaluation) -> list[LearningSummary]:
     """Return the table: the methods in their order, and learning in one place."""
-    reference, told = curves(rows, plan, plan.reference, "accuracy")[:, -1], spent_names(rows, plan)
+    plan = evaluation.plan
+    reference, told = curves(evaluation, plan.reference, "accuracy")[:, -1], spent_names(evaluation)
     table = []
-    for method in (*plan.methods, CENTRALISED):
-        accuracy, loss = (curves(rows, plan, method, name)[:, -1] for name in ("accuracy", "loss"))
+    for method in (*plan.methods, CENTRALIZED):
+        accuracy, loss = (curves(evaluation, method, name)[:, -1] for name in ("accuracy", "loss"))
         ahead = accuracy - reference
-        spent = {name: float(curves(rows, plan, method, name).sum(axis=1).mean()) for name, _ in told}
+        spent = {name: float(curves(evaluation, method, name).sum(axis=1).mean()) for name, _ in told}
         table.append(
             LearningSummary(
                 method=method,
@@ -86,54 +89,52 @@ def summarise_learning(rows: Mapping[Item, Row], plan: Plan) -> list[LearningSum
                 energy=spent.get("energy", math.nan),
                 time=spent.get("round_time", math.nan),
                 megabytes=spent["bytes"] / 1e6,
-                left=float(curves(rows, plan, method, "served")[:, -1].mean()),
+                left=float(curves(evaluation, method, "served")[:, -1].mean()),
             )
         )
     return table
 
 
-def by_round(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+def by_round(evaluation: Evaluation) -> Figure:
     """Figures 10 and 11 of Zhao et al.: held-out loss and accuracy by round, and the clients still taking part."""
+    plan = evaluation.plan
     figure, axes = canvas(3)
     rounds = np.arange(1, plan.options.rounds + 1)
     for axis, (name, label) in zip(
         axes, (("loss", "loss"), ("accuracy", "accuracy"), ("served", "clients")), strict=True
     ):
-        for index, method in enumerate((*plan.methods, CENTRALISED)):
-            if method == CENTRALISED and name == "served":
+        for index, method in enumerate((*plan.methods, CENTRALIZED)):
+            if method == CENTRALIZED and name == "served":
                 continue
-            values = curves(rows, plan, method, name)
-            colour = "black" if method == CENTRALISED else f"C{index % 10}"
+            values = curves(evaluation, method, name)
+            color = "black" if method == CENTRALIZED else f"C{index % 10}"
             mean, half = values.mean(axis=0), half_width(values)
-            axis.plot(rounds, mean, color=colour, label=method, linewidth=1.4)
-            axis.fill_between(rounds, mean - half, mean + half, color=colour, alpha=0.13, linewidth=0)
+            look = {"color": color, "label": method, **LINE}
+            draw_band(axis, rounds, mean, mean - half, mean + half, **look)
         axis.set(xlabel="round", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     axes[1].set_ylim(0, 1)
     axes[2].set_ylim(bottom=0)
-    figure.suptitle("Learning round by round (bands: 95 % interval of the mean)", fontsize=11)
-    add_legend(figure, axes[0])
-    return figure
+    return titled(figure, axes[0], "Learning round by round (bands: 95 % interval of the mean)")
 
 
-def by_cost(rows: Mapping[Item, Row], plan: Plan) -> Figure:
+def by_cost(evaluation: Evaluation) -> Figure:
     """Accuracy against what was spent until then: joules, seconds and bytes; means over episodes.
 
     The bands are the 95 % intervals of the mean accuracy after each round.
     """
-    told = spent_names(rows, plan)
+    plan = evaluation.plan
+    told = spent_names(evaluation)
     figure, axes = canvas(len(told))
     for axis, (name, label) in zip(axes, told, strict=True):
         for index, method in enumerate(plan.methods):
-            spent = curves(rows, plan, method, name).cumsum(axis=1).mean(axis=0)
-            accuracy = curves(rows, plan, method, "accuracy")
+            spent = curves(evaluation, method, name).cumsum(axis=1).mean(axis=0)
+            accuracy = curves(evaluation, method, "accuracy")
             mean, half = accuracy.mean(axis=0), half_width(accuracy)
-            axis.plot(spent, mean, color=f"C{index % 10}", label=method, linewidth=1.4)
-            axis.fill_between(spent, mean - half, mean + half, color=f"C{index % 10}", alpha=0.13, linewidth=0)
+            look = {"color": f"C{index % 10}", "label": method, **LINE}
+            draw_band(axis, spent, mean, mean - half, mean + half, **look)
         axis.set(xlabel=label, ylabel="accuracy", ylim=(0, 1), xlim=(0, None))
         axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
         axis.grid(alpha=0.3)
-    figure.suptitle("Accuracy against what was spent", fontsize=11)
-    add_legend(figure, axes[0])
-    return figure
+    return titled(figure, axes[0], "Accuracy against what was spent")

@@ -2,28 +2,23 @@
 
 import dataclasses
 import json
-import tomllib
 import zlib
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..baselines import DEFAULTS, find_solver
 from ..core.checks import check_number, unknown_name
 from ..core.randomness import check_seed, generator
 from ..core.settings import parameter
 from ..envs import SYSTEMS, environment_id, make_system
 from ..envs.system import System
+from .methods import find_method, reference_among, usual_methods
 from .quantities import labels
 
 if TYPE_CHECKING:
-    from ..federated.tasks import Task
+    from ..federated.task import Task
 
-CENTRALISED = "centralised"
+CENTRALIZED = "centralized"
 """Stands among the methods of a live evaluation for the same model learning from all samples in one place."""
-
-PREFERRED = ("swap_matching", "exact")
-"""Methods that others are compared with unless a reference is named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +29,7 @@ class Options:
         (), doc="solvers to compare; a learned one takes weights from a file as NAME:PATH; empty: the usual ones"
     )
     reference: str = parameter(
-        "", doc="method that ratios refer to; empty: swap_matching or exact if compared, else the first"
+        "", doc="method that ratios refer to; empty: the usual one of the system if compared, else the first"
     )
     seeds: tuple[int, ...] = parameter((0,), doc="seeds; each draws twins of its own")
     twins: int = parameter(100, at_least=1, doc="episodes per seed, each a fresh twin")
@@ -82,11 +77,18 @@ class Plan:
         """
         self.build_system()
         for method in (*self.options.methods, *([self.options.reference] if self.options.reference else [])):
-            find_solver(self.system, method)
+            find_method(self.system, method)
         if self.options.reference and self.options.reference not in self.methods:
             raise ValueError(
                 f"reference {self.options.reference!r} is not among the methods: {', '.join(self.methods)}"
             )
+        self._check_options()
+        if "max_cycles" in self.params:
+            raise ValueError("max_cycles follows from rounds in an evaluation")
+        self._check_sweep()
+        self.build_task()
+
+    def _check_options(self) -> None:
         fields = {field.name: field for field in dataclasses.fields(Options)}
         for name in ("twins", "rounds", "jobs"):
             check_number(fields[name], getattr(self.options, name), name)
@@ -97,12 +99,8 @@ class Plan:
             raise ValueError("seeds is empty, must hold one or more integers of at least 0")
         for seed in self.options.seeds:
             check_seed(seed, "seed")
-        if "max_cycles" in self.params:
-            raise ValueError("max_cycles follows from rounds in an evaluation")
         if len(set(self.options.seeds)) < len(self.options.seeds) or len(set(self.methods)) < len(self.methods):
             raise ValueError("seeds and methods must not repeat")
-        self._check_sweep()
-        self.build_task()
         if self.options.jobs == 0:
             raise ValueError("jobs is 0, must be -1 or at least 1")
 
@@ -139,6 +137,10 @@ class Plan:
         rounds = {"max_cycles": self.options.rounds}
         return make_system(self.system, self.preset, **{**rounds, **self.params})
 
+    def params_used(self) -> dict[str, Any]:
+        """Return all parameters of the system by name."""
+        return dataclasses.asdict(self.build_system().params)
+
     def build_task(self) -> "Task | None":
         """Build what is learned live; None where progress is predicted.
 
@@ -149,7 +151,7 @@ class Plan:
             if self.options.task or self.options.task_options != "{}":
                 raise ValueError("task and task_options belong to live learning: add --learning live")
             return None
-        from ..federated.tasks import make_task
+        from ..federated.task import make_task
 
         try:
             given = json.loads(self.options.task_options)
@@ -162,21 +164,21 @@ class Plan:
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods compared."""
-        return self.options.methods or DEFAULTS[self.system]
+        return self.options.methods or usual_methods(self.system)
 
     @property
     def reference(self) -> str:
         """The method that ratios refer to."""
-        if self.options.reference:
-            return self.options.reference
-        return next((name for name in PREFERRED if name in self.methods), self.methods[0])
+        return self.options.reference or reference_among(self.system, self.methods)
 
     def items(self) -> Iterator[Item]:
         """Yield every piece of work."""
-        for method in (*self.methods, *([CENTRALISED] if self.options.learning == "live" else [])):
-            for seed in self.options.seeds:
-                for twin in range(self.options.twins):
-                    yield Item(method, seed, twin)
+        for method in (*self.methods, *([CENTRALIZED] if self.options.learning == "live" else [])):
+            yield from self.items_of(method)
+
+    def items_of(self, method: str) -> list[Item]:
+        """Return the episodes of a method, in the order of seeds and twins."""
+        return [Item(method, seed, twin) for seed in self.options.seeds for twin in range(self.options.twins)]
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers of an item: results of equal identity can be continued and extended."""
@@ -186,34 +188,9 @@ class Plan:
         digest = zlib.crc32(b"".join(array.tobytes() for array in probe))
         names = {"system": self.system, "environment": environment_id(self.system), "draws": digest}
         task = self.build_task()
-        own = {} if task is None else dataclasses.asdict(task)
+        own = {} if task is None else task.values()
         learning = {} if task is None else {"learning": "live", **{f"task {k}": v for k, v in own.items()}}
         return {**names, "rounds": self.options.rounds, **dict(sorted(values.items())), **learning}
-
-
-def read_presets() -> dict[str, dict[str, Any]]:
-    """Read every preset that the package ships in `experiments/`: flat keys, options and parameters side by side."""
-    folder = resources.files("fedtwin.experiments")
-    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
-    return {entry.name.removesuffix(".toml"): tomllib.loads(entry.read_text(encoding="utf-8")) for entry in files}
-
-
-def experiment_names(trains: bool = False) -> list[str]:
-    """Return the names of the presets for evaluations, or of those for trainings (they name an agent)."""
-    return [name for name, values in read_presets().items() if ("agent" in values) == trains]
-
-
-def read_experiment(name: str, trains: bool = False) -> dict[str, Any]:
-    """Read a shipped preset for an evaluation, or for a training.
-
-    Raises:
-        ValueError: no such preset; the nearest is named.
-    """
-    if name not in experiment_names(trains):
-        other = "fedtwin-evaluate" if trains else "fedtwin-train"
-        hint = f" (it belongs to {other})" if name in experiment_names(not trains) else ""
-        raise ValueError(f"{unknown_name('figure', name, experiment_names(trains))}{hint}")
-    return read_presets()[name]
 
 
 def make_plan(system: str, preset: str | None, values: Mapping[str, Any]) -> Plan:

@@ -17,12 +17,11 @@ OPTIONAL: Mapping[str, str] = {
     "communication_time": "communication in s",
     "compute_energy": "computation in J",
     "communication_energy": "communication in J",
-    "mean_bits": "mean bits per number",
 }
 """Kept where a system reports them.
 
 Times are parts of the client that the round waits for and add up to the round time; energies are sums over clients and
-add up to the energy; bits are a mean over the clients that send.
+add up to the energy.
 """
 
 STACKS: Mapping[str, tuple[str, str]] = {
@@ -35,9 +34,14 @@ PARTS = ("communication", "computation")
 """The parts of a bar, in the order of `STACKS`."""
 
 
+def optional(kind: type[System]) -> dict[str, str]:
+    """Return what is kept where a system reports it, with labels: `OPTIONAL`, and what the system names as `extras`."""
+    return {**OPTIONAL, **kind.extras}
+
+
 def labels(kind: type[System]) -> dict[str, str]:
     """Return all names that an evaluation of the system may keep, with their labels."""
-    return {**kind.quantities, **OPTIONAL, **COMMON}
+    return {**kind.quantities, **optional(kind), **COMMON}
 
 
 def kept(system: System, cost: object) -> dict[str, Array]:
@@ -53,4 +57,4 @@ def kept(system: System, cost: object) -> dict[str, Array]:
                 f"{system.name} names {name!r} as its objective or as a quantity, but it reports {', '.join(shared)} "
                 f"and its quantities are {', '.join(system.quantities)}: the objective must be among both"
             )
-    return {name: shared[name] for name in (*system.quantities, *OPTIONAL) if name in shared}
+    return {name: shared[name] for name in (*system.quantities, *optional(type(system))) if name in shared}

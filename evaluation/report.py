@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 
 from ..core.files import write_atomically
 from . import figures, learning_curves
+from .evaluation import Evaluation
 from .learning_curves import LearningSummary
-from .plan import Item, Plan
-from .quantities import OPTIONAL
-from .statistics import Comparison, Summary, geometric_mean, names_in, series, summarise
-from .store import Row
+from .plan import Plan
+from .quantities import optional
+from .statistics import Comparison, Summary, geometric_mean, summarize
 
 LIBRARIES = ("fedtwin", "numpy", "numba", "torch", "gymnasium", "pettingzoo")
 
@@ -31,7 +31,7 @@ class Picture(NamedTuple):
     """A picture of the report: file name, what draws it, heading and caption."""
 
     name: str
-    draw: Callable[[Mapping[Item, Row], Plan], Figure]
+    draw: Callable[[Evaluation], Figure]
     title: str
     caption: str
 
@@ -76,15 +76,6 @@ LIVE_PICTURES = (
         "episodes, bands: 95 % interval of the mean accuracy after each round.",
     ),
 )
-NUMBERED: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "association": {
-        "single_rounds": ("figure_6", "Figure 6: single rounds"),
-        "round_by_round": ("figure_7", "Figure 7: round by round"),
-        "distributions": ("figure_8", "Figure 8: distributions"),
-        "learning": ("figure_10_11", "Figures 10 and 11: loss and accuracy"),
-    },
-}
-"""By system the pictures that are figures of its paper: the names of their files, and headings."""
 
 
 def versions() -> dict[str, str]:
@@ -97,22 +88,24 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} logical cores"
 
 
-def write_csv(path: Path, rows: Mapping[Item, Row], plan: Plan) -> None:
+def write_csv(path: Path, evaluation: Evaluation) -> None:
     """Write one line per method, seed, twin and round."""
+    plan = evaluation.plan
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    names, learned = names_in(rows, plan), list(rows[next(plan.items())].learned)
+    names, learned = evaluation.names, list(evaluation.rows[next(plan.items())].learned)
     writer.writerow(["method", "seed", "twin", "round", *names, *learned])
     for item in plan.items():
-        row = rows[item]
+        row = evaluation.rows[item]
         columns = [*(row.series[name] for name in names), *(row.learned[name] for name in learned)]
         for cycle, values in enumerate(zip(*columns, strict=True)):
             writer.writerow([item.method, item.seed, item.twin, cycle, *values])
     write_atomically(path, buffer.getvalue())
 
 
-def write_tensorboard(folder: Path, rows: Mapping[Item, Row], plan: Plan) -> None:
+def write_tensorboard(folder: Path, evaluation: Evaluation) -> None:
     """Write the geometric mean of every quantity per round as scalars, one run per method."""
+    plan = evaluation.plan
     from torch.utils.tensorboard import SummaryWriter
 
     for method in plan.methods:
@@ -121,7 +114,7 @@ def write_tensorboard(folder: Path, rows: Mapping[Item, Row], plan: Plan) -> Non
             old.unlink()
         with SummaryWriter(str(target)) as writer:
             for name in plan.kind.quantities:
-                per_twin = series(rows, plan, method, name)
+                per_twin = evaluation.series(method, name)
                 for cycle in range(max(twin.size for twin in per_twin)):
                     values = np.array([twin[cycle] for twin in per_twin if twin.size > cycle])
                     writer.add_scalar(f"round/{name}", geometric_mean(values), cycle)
@@ -129,13 +122,13 @@ def write_tensorboard(folder: Path, rows: Mapping[Item, Row], plan: Plan) -> Non
 
 def direction(plan: Plan) -> str:
     """Say what a ratio is and which way is better."""
-    better = " (higher is better)" if plan.kind.maximised else ""
+    better = " (higher is better)" if plan.kind.maximized else ""
     return f"ratio to {plan.reference} on the same draws{better}"
 
 
 def worse_than(plan: Plan) -> tuple[str, str]:
     """Name the shares of rounds that are 2 and 10 times worse than the reference."""
-    return ("below 1/2", "below 1/10") if plan.kind.maximised else ("above 2x", "above 10x")
+    return ("below 1/2", "below 1/10") if plan.kind.maximized else ("above 2x", "above 10x")
 
 
 def format_ratio(value: float) -> str:
@@ -164,7 +157,6 @@ def render_page(
     learning: Sequence[LearningSummary],
     pictures: Sequence[Mapping[str, str]],
     command: str,
-    params: Mapping[str, Any],
 ) -> str:
     """Fill the page's template."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -178,13 +170,13 @@ def render_page(
         table=table,
         some_left_out=any(line.left_out for line in table),
         some_conflicts=any(line.conflicts for line in table),
-        parts={name: OPTIONAL[name] for name in table[0].parts},
+        parts={name: optional(plan.kind)[name] for name in table[0].parts},
         learning=learning,
         figures=pictures,
         command=command,
         versions=versions(),
         machine=machine(),
-        params=params,
+        params=plan.params_used(),
         ratio=format_ratio,
         interval=format_interval,
         number=format_number,
@@ -206,55 +198,61 @@ def table_line(line: Summary | LearningSummary) -> dict[str, Any]:
     return {name: as_json(value) for name, value in values.items()}
 
 
-def draw_pictures(
-    rows: Mapping[Item, Row], plan: Plan, pictures: Sequence[Picture]
-) -> list[tuple[str, Figure, str, str]]:
-    """Return file name, picture, heading and caption of each, named as the system's paper does."""
+def draw_pictures(evaluation: Evaluation, pictures: Sequence[Picture]) -> list[tuple[str, Figure, str, str]]:
+    """Return file name, picture, heading and caption of each, named as the system's paper does, and of the map."""
+    plan = evaluation.plan
     drawn = []
     for picture in pictures:
-        names = NUMBERED.get(plan.system, {}).get(picture.name, (picture.name, picture.title))
-        drawn.append((names[0], picture.draw(rows, plan), names[1], picture.caption))
-    return drawn
-
-
-def write_report(folder: Path, rows: Mapping[Item, Row], plan: Plan, command: str) -> Path:
-    """Write every output into `folder`; each file appears whole or not at all.
-
-    Returns:
-        The HTML page.
-    """
-    params = dataclasses.asdict(plan.build_system().params)
-    table = summarise(rows, plan)
-    write_csv(folder / "results.csv", rows, plan)
-    result = {
-        "command": command,
-        "system": plan.system,
-        "preset": plan.preset,
-        "options": dataclasses.asdict(plan.options),
-        "reference": plan.reference,
-        "params": {name: as_json(value) for name, value in params.items()},
-        "versions": versions(),
-        "machine": machine(),
-        "maximised": plan.kind.maximised,
-        "table": [table_line(line) for line in table],
-    }
-    learning = [] if plan.options.learning == "analytic" else learning_curves.summarise_learning(rows, plan)
-    if learning:
-        result["learning"] = [table_line(line) for line in learning]
-    bars = [BREAKDOWN] if table[0].parts else []
-    drawn = draw_pictures(rows, plan, [*(LIVE_PICTURES if learning else ()), *bars, *PICTURES])
+        names = getattr(plan.kind, "figures", {}).get(picture.name, (picture.name, picture.title))
+        drawn.append((names[0], picture.draw(evaluation), names[1], picture.caption))
     places = figures.maps(plan)
     if places is not None:
         shown = plan.kind.quantities[plan.kind.objective]
         caption = f"The first twin with its {shown}; a link's colour is its channel or cut."
         drawn.append(("maps", places, "One round on the map", caption))
+    return drawn
+
+
+def as_result(
+    evaluation: Evaluation, table: Sequence[Summary], learning: Sequence[LearningSummary], command: str
+) -> dict[str, Any]:
+    """Return what `results.json` holds."""
+    plan = evaluation.plan
+    learned = {"learning": [table_line(line) for line in learning]} if learning else {}
+    return {
+        "command": command,
+        "system": plan.system,
+        "preset": plan.preset,
+        "options": dataclasses.asdict(plan.options),
+        "reference": plan.reference,
+        "params": {name: as_json(value) for name, value in plan.params_used().items()},
+        "versions": versions(),
+        "machine": machine(),
+        "maximized": plan.kind.maximized,
+        "table": [table_line(line) for line in table],
+        **learned,
+    }
+
+
+def write_report(folder: Path, evaluation: Evaluation, command: str) -> Path:
+    """Write every output into `folder`; each file appears whole or not at all.
+
+    Returns:
+        The HTML page.
+    """
+    plan, table = evaluation.plan, summarize(evaluation)
+    learning = [] if plan.options.learning == "analytic" else learning_curves.summarize_learning(evaluation)
+    write_csv(folder / "results.csv", evaluation)
+    bars = [BREAKDOWN] if table[0].parts else []
+    drawn = draw_pictures(evaluation, [*(LIVE_PICTURES if learning else ()), *bars, *PICTURES])
+    result = as_result(evaluation, table, learning, command)
     write_atomically(folder / "results.json", json.dumps(result, indent=1) + "\n")
     pictures = []
     for name, figure, title, caption in drawn:
         png = figures.as_png(figure)
         write_atomically(folder / f"{name}.png", png)
         pictures.append({"title": title, "caption": caption, "uri": figures.as_data_uri(png)})
-    write_tensorboard(folder / "tensorboard", rows, plan)
+    write_tensorboard(folder / "tensorboard", evaluation)
     page = folder / "report.html"
-    write_atomically(page, render_page(plan, table, learning, pictures, command, params))
+    write_atomically(page, render_page(plan, table, learning, pictures, command))
     return page

@@ -10,13 +10,13 @@ import joblib
 import numpy as np
 import torch
 
-from ..baselines import find_solver
 from ..core.randomness import generator
 from ..core.trees import add_axis, take
 from ..envs.learning import LiveLearning
 from ..envs.simulator import Outcome, Simulator
 from ..federated.plan import Plan as LearningPlan
-from .plan import CENTRALISED, Item, Plan
+from .methods import find_method
+from .plan import CENTRALIZED, Item, Plan
 from .quantities import COMMON, kept
 from .store import Row, Store, fault
 
@@ -35,10 +35,10 @@ def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
     Raises:
         ValueError: a malformed decision, or a cost that cannot be compared; see `store.fault`.
     """
-    if item.method == CENTRALISED:
-        return run_centralised(plan, simulator, item)
+    if item.method == CENTRALIZED:
+        return run_centralized(plan, simulator, item)
     system = simulator.system
-    solve = find_solver(plan.system, item.method)
+    solve = find_method(plan.system, item.method)
     learned: dict[str, list[float]] = {}
     series: dict[str, list[float]] = {}
     simulator.reset(item.seed, {"episode": item.twin})
@@ -67,13 +67,14 @@ def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
 
 def learned_in(outcome: Outcome) -> dict[str, float]:
     """Return what a round of live learning brought: held-out loss and accuracy, bytes of all clients both ways."""
-    if not outcome.learned:
+    learned = outcome.progress.information
+    if not learned:
         return {}
-    facts = {name: float(outcome.learned[name][0]) for name in ("loss", "accuracy")}
-    return {**facts, "bytes": float(outcome.learned["uplink_bytes"].sum() + outcome.learned["downlink_bytes"].sum())}
+    facts = {name: float(learned[name][0]) for name in ("loss", "accuracy")}
+    return {**facts, "bytes": float(learned["uplink_bytes"].sum() + learned["downlink_bytes"].sum())}
 
 
-def run_centralised(plan: Plan, simulator: Simulator, item: Item) -> Row:
+def run_centralized(plan: Plan, simulator: Simulator, item: Item) -> Row:
     """Learn from all samples in one place, as many a round as all clients together take; it costs nothing here.
 
     How many that is the plan of the first method's first decision says; where it does not, each round takes them all.
@@ -81,10 +82,10 @@ def run_centralised(plan: Plan, simulator: Simulator, item: Item) -> Row:
     task, system = plan.build_task(), simulator.system
     assert task is not None
     assert simulator.learning is not None
-    procedure = task.centralised(len(system.agents), simulator.learning.seed_of(item.seed, item.twin))
+    procedure = task.build(CENTRALIZED, len(system.agents), simulator.learning.seed_of(item.seed, item.twin))
     simulator.reset(item.seed, {"episode": item.twin})
     state, rng = take(simulator.state, 0), solver_generator(Item(plan.methods[0], item.seed, item.twin), 0)
-    decision = find_solver(plan.system, plan.methods[0])(system, state, rng)
+    decision = find_method(plan.system, plan.methods[0])(system, state, rng)
     samples = system.plan(state, decision).samples
     everything = LearningPlan(np.zeros(1, np.int64), samples=None if samples is None else samples.sum(keepdims=True))
     learned: dict[str, list[float]] = {"loss": [], "accuracy": [], "bytes": []}
@@ -102,9 +103,9 @@ def run_chunk(plan: Plan, items: list[Item]) -> list[Row]:
     torch.set_num_threads(1)
     system, task = plan.build_system(), plan.build_task()
     simulator = Simulator(system, learning=None if task is None else LiveLearning(system, task, 1))
-    for method in {item.method for item in items} - {CENTRALISED}:
+    for method in {item.method for item in items} - {CENTRALIZED}:
         simulator.reset(0)
-        find_solver(plan.system, method)(simulator.system, take(simulator.state, 0), generator(0, 0, 0, 1))
+        find_method(plan.system, method)(simulator.system, take(simulator.state, 0), generator(0, 0, 0, 1))
     return [run_item(plan, simulator, item) for item in items]
 
 

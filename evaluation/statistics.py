@@ -1,14 +1,13 @@
 """Statistics over paired twins: ratios to the reference, bootstrap intervals, tails."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..core.randomness import generator
-from .plan import Item, Plan
-from .quantities import OPTIONAL
-from .store import Row
+from .evaluation import Evaluation
+from .quantities import optional
 
 RESAMPLES = 2000
 
@@ -83,23 +82,7 @@ def mean_interval(twins: Sequence[np.ndarray]) -> tuple[float, float, float]:
     return float(means.mean()), *bootstrap_means(means)
 
 
-def series(rows: Mapping[Item, Row], plan: Plan, method: str, name: str) -> list[np.ndarray]:
-    """Return one array per twin: the series `name` of `method`, in the order of seeds and twins."""
-    return [
-        np.asarray(rows[Item(method, seed, twin)].series[name], dtype=np.float64)
-        for seed in plan.options.seeds
-        for twin in range(plan.options.twins)
-    ]
-
-
-def names_in(rows: Mapping[Item, Row], plan: Plan) -> list[str]:
-    """Return the names of the series that every row of the plan has."""
-    items = list(plan.items())
-    shared = set.intersection(*(set(rows[item].series) for item in items))
-    return [name for name in rows[items[0]].series if name in shared]
-
-
-def compare(own: Sequence[np.ndarray], reference: Sequence[np.ndarray], maximised: bool) -> Comparison:
+def compare(own: Sequence[np.ndarray], reference: Sequence[np.ndarray], maximized: bool) -> Comparison:
     """Compare the objectives of a method and of the reference, one array of rounds per twin.
 
     Where an episode of one ended earlier, only the rounds that both played are compared.
@@ -110,7 +93,7 @@ def compare(own: Sequence[np.ndarray], reference: Sequence[np.ndarray], maximise
     low, high = bootstrap_interval(means)
     every = np.concatenate(logs)
     a, b = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    better, worse = (a, b) if maximised else (b, a)
+    better, worse = (a, b) if maximized else (b, a)
     total = float(b.sum())
     return Comparison(
         ratio=float(np.exp(means.mean())) if means.size else float("nan"),
@@ -124,20 +107,21 @@ def compare(own: Sequence[np.ndarray], reference: Sequence[np.ndarray], maximise
     )
 
 
-def summarise(rows: Mapping[Item, Row], plan: Plan) -> list[Summary]:
+def summarize(evaluation: Evaluation) -> list[Summary]:
     """Return the table, in the order of the methods."""
-    kind, names = plan.kind, names_in(rows, plan)
-    reference = series(rows, plan, plan.reference, kind.objective)
+    plan = evaluation.plan
+    kind, names = plan.kind, evaluation.names
+    reference = evaluation.series(plan.reference, kind.objective)
     table = []
     for method in plan.methods:
-        joined = {name: np.concatenate(series(rows, plan, method, name)) for name in names}
-        own = series(rows, plan, method, kind.objective)
+        joined = {name: np.concatenate(evaluation.series(method, name)) for name in names}
+        own = evaluation.series(method, kind.objective)
         table.append(
             Summary(
                 method=method,
-                **dataclasses.asdict(compare(own, reference, kind.maximised)),
+                **dataclasses.asdict(compare(own, reference, kind.maximized)),
                 quantities={name: geometric_mean(joined[name]) for name in kind.quantities},
-                parts={name: float(joined[name].mean()) for name in names if name in OPTIONAL},
+                parts={name: float(joined[name].mean()) for name in names if name in optional(kind)},
                 decision_ms=1e3 * float(np.median(joined["decision_time"])),
                 conflicts=int(joined["conflicts"].sum()),
                 served=float(np.mean(joined["served"])),

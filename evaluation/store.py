@@ -1,6 +1,7 @@
 """Results on disk: one JSON line per item, appended as processes hand them in; a kill loses what they had in hand."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -49,9 +50,9 @@ def fault(series: Mapping[str, Any], kind: type[System]) -> str:
     """
     for name, values in series.items():
         for value in values:
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            if not possible(value):
                 return f"{name} is {value}, must be finite and at least 0"
-    if kind.maximised:
+    if kind.maximized:
         return ""
     for value, served in zip(series[kind.objective], series["served"], strict=True):
         if value == 0 and served > 0:
@@ -73,19 +74,26 @@ def parse_row(line: str, rounds: int, kind: type[System]) -> Row | None:
         row = Row(**own, learned=values.pop("learned", {}), series=values)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    if not isinstance(row.learned, dict) or not {*kind.quantities, *COMMON} <= set(row.series):
+    named = isinstance(row.method, str) and isinstance(row.seed, int) and isinstance(row.twin, int)
+    if not named or not isinstance(row.learned, dict) or not {*kind.quantities, *COMMON} <= set(row.series):
         return None
+    if not whole(row, rounds) or fault(row.series, kind):
+        return None
+    return row if all(map(possible, itertools.chain(*row.learned.values()))) else None
+
+
+def whole(row: Row, rounds: int) -> bool:
+    """Whether every series of a row is as long as its episode lasted."""
     series = [*row.series.values(), *row.learned.values()]
     if not all(isinstance(values, list) and values and len(values) == len(series[0]) for values in series):
-        return None
-    if fault(row.series, kind) or not all(
-        isinstance(x, int | float) and math.isfinite(x) and x >= 0 for values in row.learned.values() for x in values
-    ):
-        return None
-    names = isinstance(row.method, str) and isinstance(row.seed, int) and isinstance(row.twin, int)
+        return False
     played = len(series[0])
-    whole = played == rounds or (row.ended is True and played < rounds)
-    return row if names and whole else None
+    return played == rounds or (row.ended is True and played < rounds)
+
+
+def possible(value: Any) -> bool:
+    """Whether a value is a number that is finite and not negative."""
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 class Store:

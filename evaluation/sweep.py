@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..core.files import write_atomically
-from .figures import MARKERS, add_legend, as_png, canvas
-from .plan import Item, Plan
+from .evaluation import Evaluation
+from .figures import MARKERS, as_png, canvas, draw_band, titled
+from .plan import Plan
 from .quantities import labels
-from .statistics import compare, mean_interval, names_in, series
-from .store import Row
+from .statistics import compare, mean_interval
 
-Rows = Mapping[Item, Row]
+Runs = Sequence[tuple[float, Evaluation]]
+"""Values with what came of them."""
 
 DASHES = ("-", "--", "-.", ":")
 """So that curves that lie on each other are seen."""
@@ -55,54 +56,40 @@ def sweep_plans(plan: Plan) -> list[tuple[float, Plan]]:
     Raises:
         ValueError: the swept parameter is unknown, or a value is out of its limits.
     """
-    options = plan.options
-    return [
-        (
-            value,
-            Plan(
-                plan.system,
-                plan.preset,
-                plan.swept_params(value),
-                dataclasses.replace(
-                    options,
-                    sweep="",
-                    sweep_values=(),
-                    sweep_quantities=(),
-                    output=str(Path(options.output) / f"{options.sweep}={value:g}"),
-                ),
-            ),
-        )
-        for value in options.sweep_values
-    ]
+    options, found = plan.options, []
+    for value in options.sweep_values:
+        folder = str(Path(options.output) / f"{options.sweep}={value:g}")
+        own = dataclasses.replace(options, sweep="", sweep_values=(), sweep_quantities=(), output=folder)
+        found.append((value, dataclasses.replace(plan, params=plan.swept_params(value), options=own)))
+    return found
 
 
-def points(runs: Sequence[tuple[float, Plan, Rows]], fixed_reference: bool) -> list[Point]:
+def points(runs: Runs, fixed_reference: bool) -> list[Point]:
     """Return every method at every value; ratios refer to the reference at the same value, or at the first."""
     found = []
-    for value, plan, rows in runs:
-        kind = plan.kind
-        _, base_plan, base_rows = runs[0] if fixed_reference else (value, plan, rows)
-        base = series(base_rows, base_plan, base_plan.reference, kind.objective)
+    for value, evaluation in runs:
+        plan, kind = evaluation.plan, evaluation.plan.kind
+        base = (runs[0][1] if fixed_reference else evaluation).series(plan.reference, kind.objective)
         for method in plan.methods:
-            c = compare(series(rows, plan, method, kind.objective), base, kind.maximised)
+            c = compare(evaluation.series(method, kind.objective), base, kind.maximized)
             found.append(Point(value, method, c.ratio, c.ratio_low, c.ratio_high, c.above_2, c.left_out))
     return found
 
 
-def levels(runs: Sequence[tuple[float, Plan, Rows]], quantities: Sequence[str]) -> list[Level]:
+def levels(runs: Runs, quantities: Sequence[str]) -> list[Level]:
     """Return the means of quantities of every method at every value.
 
     Raises:
         ValueError: the system does not report a quantity.
     """
     found = []
-    for value, plan, rows in runs:
-        names = names_in(rows, plan)
+    for value, evaluation in runs:
+        plan, names = evaluation.plan, evaluation.names
         for quantity in quantities:
             if quantity not in names:
                 raise ValueError(f"{plan.system} does not report {quantity}, it reports {', '.join(names)}")
             for method in plan.methods:
-                found.append(Level(value, method, quantity, *mean_interval(series(rows, plan, method, quantity))))
+                found.append(Level(value, method, quantity, *mean_interval(evaluation.series(method, quantity))))
     return found
 
 
@@ -117,9 +104,9 @@ def draw_curves(axis: Axes, curves: Mapping[str, Sequence[tuple[float, float, fl
     """Draw each method's curve of (value, middle, ends of its interval)."""
     for index, (method, curve) in enumerate(curves.items()):
         values, middle, low, high = zip(*curve, strict=True)
-        colour, marker = f"C{index % 10}", MARKERS[index % len(MARKERS)]
-        axis.plot(values, middle, marker=marker, color=colour, label=method, linestyle=DASHES[index % len(DASHES)])
-        axis.fill_between(values, low, high, color=colour, alpha=0.15, linewidth=0)
+        color, marker = f"C{index % 10}", MARKERS[index % len(MARKERS)]
+        look: dict[str, Any] = {"marker": marker, "color": color, "linestyle": DASHES[index % len(DASHES)]}
+        draw_band(axis, values, middle, low, high, label=method, **look)
     axis.grid(alpha=0.3, which="both")
 
 
@@ -129,11 +116,9 @@ def draw_sweep(found: Sequence[Point], plan: Plan) -> Figure:
     draw_curves(axis, {m: [(p.value, p.ratio, p.low, p.high) for p in found if p.method == m] for m in plan.methods})
     where = f"at {plan.options.sweep} = {plan.options.sweep_values[0]:g}" if plan.options.sweep_fixed else "there"
     ratio = f"{plan.kind.quantities[plan.kind.objective]}, ratio to {plan.reference} {where}"
-    higher = "\n(higher is better)" if plan.kind.maximised else ""
+    higher = "\n(higher is better)" if plan.kind.maximized else ""
     axis.set(xlabel=swept_label(plan), ylabel=ratio + higher, yscale="log")
-    figure.suptitle(plan.options.title, fontsize=11)
-    add_legend(figure, axis)
-    return figure
+    return titled(figure, axis, plan.options.title)
 
 
 def draw_levels(found: Sequence[Level], plan: Plan) -> Figure:
@@ -144,9 +129,7 @@ def draw_levels(found: Sequence[Level], plan: Plan) -> Figure:
         own = [level for level in found if level.quantity == quantity]
         draw_curves(axis, {m: [(p.value, p.mean, p.low, p.high) for p in own if p.method == m] for m in plan.methods})
         axis.set(xlabel=swept_label(plan), ylabel=labels(plan.kind)[quantity])
-    figure.suptitle(plan.options.title, fontsize=11)
-    add_legend(figure, axes[0])
-    return figure
+    return titled(figure, axes[0], plan.options.title)
 
 
 def write_table(path: Path, kind: type[Any], lines: Sequence[Any]) -> None:
@@ -158,7 +141,7 @@ def write_table(path: Path, kind: type[Any], lines: Sequence[Any]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def write_sweep(folder: Path, runs: Sequence[tuple[float, Plan, Rows]], plan: Plan) -> Path:
+def write_sweep(folder: Path, runs: Runs, plan: Plan) -> Path:
     """Write `sweep.csv`, `sweep_quantities.csv` where quantities are named, and `sweep.png`; return its path.
 
     The picture shows the quantities that are named, or else the ratio to the reference.

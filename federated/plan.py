@@ -1,40 +1,38 @@
 """What drives a round of learning, and what it brings."""
 
 import dataclasses
-from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from .quantizer import FEWEST_BITS, WHOLE_BITS
+Kind = Literal["integers", "numbers", "booleans"]
+DTYPES: dict[Kind, str] = {"integers": "iu", "numbers": "biuf", "booleans": "b"}
 
-LIMITS: Mapping[str, tuple[float, float, bool]] = {
-    "samples": (1, np.inf, True),
-    "weights": (0, np.inf, False),
-    "cut": (1, np.inf, True),
-    "bits": (FEWEST_BITS, WHOLE_BITS, True),
-}
-"""Least and greatest value of what a plan may say of every client, and whether it must be an integer."""
+
+def per_client(kind: Kind, *, at_least: float = -np.inf, at_most: float = np.inf) -> Any:
+    """Declare a field of a plan that may say one thing of every client, `(N,)`; None: nothing.
+
+    Args:
+        kind: what the array holds.
+        at_least: least value for a client that takes part.
+        at_most: greatest value for a client that takes part; infinite: any that is finite.
+    """
+    return dataclasses.field(default=None, metadata={"kind": kind, "at_least": at_least, "at_most": at_most})
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Who takes part in a round, where, and with how much."""
+    """Who takes part in a round, where, and with how much; procedures that read more have plans of their own."""
 
     server: np.ndarray
     """`(N,)` integers: the edge server of each client, -1 for those that are absent; without servers 0 for present."""
-    samples: np.ndarray | None = None
+    samples: np.ndarray | None = per_client("integers", at_least=1)
     """`(N,)` samples that each client takes for a local epoch; None: as many as it holds."""
-    weights: np.ndarray | None = None
+    weights: np.ndarray | None = per_client("numbers", at_least=0)
     """`(N,)` weights of aggregation; None: the samples that were trained on."""
-    share_head: np.ndarray | None = None
-    """`(N,)` booleans: clients that give their private heads to aggregation; None: nobody."""
-    cut: np.ndarray | None = None
-    """`(N,)` integers: blocks of the model that stay with each client in this round; None: as set for all."""
-    bits: np.ndarray | None = None
-    """`(N,)` integers 2..32: bits per number of features up and gradients down, 32 unquantised; None: as set."""
 
     @classmethod
-    def everyone(cls, clients: int) -> "Plan":
+    def everyone(cls, clients: int) -> Self:
         """Return the plan in which every client takes part with all its samples."""
         return cls(np.zeros(clients, np.int64))
 
@@ -58,24 +56,17 @@ class Plan:
             raise ValueError(f"the plan names {server.size} clients, must be {num_clients}{unknown}")
         for client in np.flatnonzero((server < -1) | (server >= num_servers)):
             raise ValueError(f"server of client_{client} is {server[client]}, must be in -1..{num_servers - 1}")
-        if self.share_head is not None:
-            agree = np.asarray(self.share_head)
-            if agree.dtype != np.bool_ or agree.shape != server.shape:
-                raise ValueError(f"share_head is {agree.dtype} {agree.shape}, must be booleans {server.shape}")
-        for name, limits in LIMITS.items():
-            if getattr(self, name) is not None:
-                self.check_values(name, *limits)
+        for field in dataclasses.fields(self):
+            if field.metadata and getattr(self, field.name) is not None:
+                self._check_values(field)
 
-    def check_values(self, name: str, least: float, most: float, integral: bool) -> None:
-        """Check a field of one number per client; those of absent clients are not looked at.
-
-        Raises:
-            ValueError: names field, client, value and limit.
-        """
+    def _check_values(self, field: dataclasses.Field[Any]) -> None:
+        """Check a field that was declared `per_client`; values of absent clients are not looked at."""
+        name, kind, least, most = (field.name, *(field.metadata[key] for key in ("kind", "at_least", "at_most")))
         array, shape = np.asarray(getattr(self, name)), np.shape(self.server)
-        if array.shape != shape or array.dtype.kind not in ("iu" if integral else "biuf"):
-            kind = "integers" if integral else "numbers"
-            raise ValueError(f"{name} are {array.dtype} {array.shape}, must be {kind} {shape}")
+        if array.shape != shape or array.dtype.kind not in DTYPES[kind]:
+            verb = "is" if kind == "booleans" else "are"
+            raise ValueError(f"{name} {verb} {array.dtype} {array.shape}, must be {kind} {shape}")
         fits = (array >= least) & (array <= most) & np.isfinite(array)
         limit = f"at least {least} and finite" if np.isinf(most) else f"in {least}..{most}"
         for client in np.flatnonzero(~fits & (np.asarray(self.server) >= 0)):

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 
 from ..core import randomness
 from ..core.settings import Settings, parameter
-from .parameters import Parameters, norms
+from .models.parameters import Parameters, norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +40,10 @@ class Privacy(Settings):
 
     def disturb(self, change: Parameters, seed: int, round_number: int, clients: np.ndarray) -> Parameters:
         """Return stacked changes `(A, ...)`, each clipped to `clip` and with Gaussian noise of its client's own."""
-        count = len(clients)
-        factor = torch.clamp(self.clip / norms(change, count).clamp(min=1e-12), max=1.0)
-        disturbed = {name: value * factor.view(-1, *(1,) * (value.ndim - 1)) for name, value in change.items()}
+        factor = torch.clamp(self.clip / torch.from_numpy(norms(change, len(clients))).clamp(min=1e-12), max=1.0)
+        disturbed = {
+            name: value * factor.to(value.device).view(-1, *(1,) * (value.ndim - 1)) for name, value in change.items()
+        }
         for row, client in enumerate(clients.tolist()):
             rng = randomness.generator(seed, round_number, client, stream=3)
             for value in disturbed.values():

@@ -3,75 +3,61 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import tyro
 from rich.progress import Progress as ProgressBar
 
+from ..core import command_line
 from ..core.checkpoint import read_checkpoint, require_same, write_checkpoint
 from ..core.command_line import argument
 from ..core.log import Facts, Log
 from ..core.settings import Settings, parameter
-from .adaptive_splitting import AdaptiveSplit
-from .averaging import FedAvg, FedSGD
 from .plan import Plan, Progress
 from .procedure import Procedure
-from .quantized_splitting import QuantizedSplit
-from .splitting import SplitFed, SplitLearning
-from .tasks import TASKS, Task, make_task
+from .procedures import PROCEDURES, find_procedure
+from .task import TASKS, Task, declared, make_task, options_of
 
 CHECKPOINT, STEP = "checkpoint.safetensors", "round"
-PROCEDURES: Mapping[str, type[Procedure]] = {
-    "fedavg": FedAvg,
-    "fedsgd": FedSGD,
-    "split": SplitLearning,
-    "splitfed": SplitFed,
-    "adaptive_split": AdaptiveSplit,
-    "quantized_split": QuantizedSplit,
-}
-"""Procedures without edge servers; `cloud_edge_client` has them."""
+Options = TypeVar("Options", bound=Settings)
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions(Settings):
     """What runs, and where it is put."""
 
-    procedure: Literal[
-        "cloud_edge_client", "fedavg", "fedsgd", "split", "splitfed", "adaptive_split", "quantized_split"
-    ] = parameter("cloud_edge_client", doc="learning procedure")
+    procedure: str = parameter("cloud_edge_client", doc=f"learning procedure: {', '.join(PROCEDURES)}")
     clients: int = parameter(16, at_least=1, doc="clients")
-    servers: int = parameter(4, at_least=1, doc="edge servers; clients are with them in turn")
+    servers: int = parameter(4, at_least=1, doc="edge servers, where there are any; clients are with them in turn")
     rounds: int = parameter(50, at_least=1, doc="rounds")
     seed: int = parameter(0, at_least=0, doc="seed of first weights and order of samples")
     checkpoint_every: int = parameter(1, at_least=1, doc="rounds between checkpoints")
     output: str = parameter("results/learning", doc="folder of checkpoint and logs; a run in it is continued")
 
 
+def has_servers(procedure: str) -> bool:
+    """Whether a procedure has edge servers, whose number may be chosen."""
+    return "num_servers" in options_of(find_procedure(procedure))
+
+
 def build(task: Task, options: RunOptions) -> tuple[Procedure, Plan]:
     """Build a procedure and the plan in which everyone takes part."""
-    if task.score_every != 1 and options.rounds % task.score_every:
-        raise ValueError(f"rounds are {options.rounds}, must be a multiple of score_every = {task.score_every}")
-    if options.procedure == "cloud_edge_client":
-        procedure: Procedure = task.cloud_edge_client(options.clients, options.servers, options.seed)
-        return procedure, Plan(np.arange(options.clients) % options.servers)
-    procedure = task.build(PROCEDURES[options.procedure], options.clients, options.seed)
-    return procedure, Plan.everyone(options.clients)
+    servers = {"num_servers": options.servers} if has_servers(options.procedure) else {}
+    procedure = task.build(options.procedure, options.clients, options.seed, **servers)
+    pause = procedure.settings.score_every
+    if options.rounds % pause:
+        raise ValueError(f"rounds are {options.rounds}, must be a multiple of score_every = {pause}")
+    return procedure, Plan(np.arange(procedure.num_clients) % procedure.num_servers)
 
 
 def facts_of(progress: Progress) -> Facts:
     """Return what is logged of a round; bytes of all clients."""
-    return {
-        STEP: progress.round,
-        "loss": progress.loss,
-        "accuracy": progress.accuracy,
-        "uplink_bytes": float(progress.uplink_bytes.sum()),
-        "downlink_bytes": float(progress.downlink_bytes.sum()),
-    }
+    sent = {name: float(getattr(progress, name).sum()) for name in ("uplink_bytes", "downlink_bytes")}
+    return {STEP: progress.round, "loss": progress.loss, "accuracy": progress.accuracy, **sent}
 
 
 def run(
@@ -125,49 +111,75 @@ def run(
     return facts
 
 
-def parse(arguments: Sequence[str]) -> tuple[Task, str, RunOptions]:
-    """Read the command line; `--task` gives defaults that other options override."""
-    given = list(arguments)
-    name = "digits"
+def leading(arguments: Sequence[str], flag: str, default: str) -> tuple[str, list[str]]:
+    """Return the value of a flag that decides which other options there are, and all other arguments."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--task", default=name)
-    known, given = first.parse_known_args(given)
-    name = known.task
-    start = make_task(name)
-    kinds: tuple[Any, ...] = (RunOptions(), start)
-    fields = [argument(field, getattr(kind, field.name)) for kind in kinds for field in dataclasses.fields(kind)]
-    text = f"Run federated learning. --task takes settings by name: {', '.join(TASKS)}, or a path with data."
-    parsed: Any = tyro.cli(dataclasses.make_dataclass("CommandLine", fields), args=given, description=text)
-    values = dataclasses.asdict(parsed)
-    split = [{field.name: values[field.name] for field in dataclasses.fields(kind)} for kind in kinds]
-    return Task.create(split[1]), name, RunOptions.create(split[0])
+    first.add_argument(flag, dest="value", default=default)
+    known, given = first.parse_known_args(list(arguments))
+    return known.value, given
+
+
+def read_task(
+    arguments: Sequence[str], options: Options, procedure: str, text: str, left_out: Sequence[str] = ()
+) -> tuple[Task, Options]:
+    """Read a command line with an option for each declared setting of `options`, a task and its procedure.
+
+    Args:
+        arguments: of the command; `--task` gives defaults that other options override.
+        options: the command's own; where it shares a name with the others, the name is its own.
+        procedure: whose settings the task carries.
+        text: what the command does.
+        left_out: names of `options` that have no meaning here.
+
+    Returns:
+        The task, and what became of `options`.
+    """
+    name, given = leading(arguments, "--task", "digits")
+    task, fields = make_task(name), dict[str, Any]()
+    for kind in (options, task, task.settings(procedure)):
+        for name, field in declared(type(kind)).items():
+            fields.setdefault(name, argument(field, getattr(kind, name)))
+    asked = dataclasses.make_dataclass("CommandLine", [fields[name] for name in fields if name not in left_out])
+    text = f"{text} --task takes settings by name: {', '.join(TASKS)}, or a path with data."
+    values = dataclasses.asdict(tyro.cli(asked, args=given, description=text))
+    own = {name: values.pop(name) for name in declared(type(options)) if name in values}
+    return Task.create(values), dataclasses.replace(options, **own)
+
+
+def parse(arguments: Sequence[str]) -> tuple[Task, RunOptions]:
+    """Read the command line; `--task` and `--procedure` say which options there are, and their defaults."""
+    procedure, given = leading(arguments, "--procedure", RunOptions().procedure)
+    text = "Run federated learning. Further options are those of --procedure."
+    left_out = () if has_servers(procedure) else ("servers",)
+    return read_task(given, RunOptions(procedure=procedure), procedure, text, left_out)
+
+
+def work(arguments: Sequence[str]) -> None:
+    """Run what the command line asks for."""
+    torch.set_num_threads(1)
+    task, options = parse(arguments)
+    procedure, plan = build(task, options)
+    identity = {**task.values(), **dataclasses.asdict(options)}
+    for name in ("rounds", "output", "checkpoint_every"):
+        del identity[name]
+    with ProgressBar() as bar:
+        shown = bar.add_task("rounds", total=options.rounds)
+        facts = run(
+            procedure,
+            options.rounds,
+            options.output,
+            plan=plan,
+            identity=identity,
+            checkpoint_every=options.checkpoint_every,
+            advanced=lambda facts: bar.update(shown, completed=facts[STEP]),
+        )
+    print(" ".join(f"{name} {value:.6g}" for name, value in facts.items()))
+    print(f"results: {Path(options.output).resolve()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors in what was asked for end with status 2 and one line."""
-    torch.set_num_threads(1)
-    try:
-        task, _, options = parse(sys.argv[1:] if arguments is None else arguments)
-        procedure, plan = build(task, options)
-        ignored = ("rounds", "output", "checkpoint_every")
-        identity = {**dataclasses.asdict(task), **dataclasses.asdict(options)}
-        identity = {name: value for name, value in identity.items() if name not in ignored}
-        with ProgressBar() as bar:
-            shown = bar.add_task("rounds", total=options.rounds)
-            facts = run(
-                procedure,
-                options.rounds,
-                options.output,
-                plan=plan,
-                identity=identity,
-                checkpoint_every=options.checkpoint_every,
-                advanced=lambda facts: bar.update(shown, completed=facts[STEP]),
-            )
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
-        print(f"fedtwin.federated.run: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    print(" ".join(f"{name} {value:.6g}" for name, value in facts.items()))
-    print(f"results: {Path(options.output).resolve()}")
+    command_line.run("fedtwin.federated.run", work, arguments)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Loss and accuracy on held-out data."""
+"""What a model makes of a whole dataset: loss and accuracy, or features."""
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from .data import Dataset
+from .data.dataset import Dataset
 
 MOST_NUMBERS = 2**24
 """Input numbers that are scored at once."""
@@ -21,3 +21,11 @@ def score(model: nn.Module, data: Dataset) -> tuple[float, float]:
         loss += float(cross_entropy(logits, labels, reduction="sum"))
         correct += int((logits.argmax(dim=-1) == labels).sum())
     return loss / len(data), correct / len(data)
+
+
+@torch.no_grad()
+def encoded(head: nn.Module, data: Dataset) -> Dataset:
+    """Return the dataset with the head's features in place of its inputs."""
+    head.eval()
+    chunk = max(1, MOST_NUMBERS // max(1, data.inputs[0].numel()))
+    return Dataset(torch.cat([head(part) for part in torch.split(data.inputs, chunk)]), data.labels, data.num_classes)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from fedtwin.federated.data import Dataset
+from fedtwin.federated.data.dataset import Dataset
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -37,16 +37,16 @@ def sgd(
     anchor: nn.Module | None = None,
     mu: float = 0.0,
 ) -> None:
-    optimiser = torch.optim.SGD(model.parameters(), lr=rate)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     for first in range(0, len(order), batch):
         index = order[first : first + batch]
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = cross_entropy(model(data.inputs[index]), data.labels[index])
         if anchor is not None:
             pairs = zip(model.parameters(), anchor.parameters(), strict=True)
             loss = loss + mu / 2 * sum((a - b.detach()).square().sum() for a, b in pairs)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
 
 
 def average(model: nn.Module, local: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module:

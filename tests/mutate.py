@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("agents", "baselines", "core", "envs", "evaluation", "federated", "tests", "twin")
+PACKAGES = ("agents", "baselines", "core", "envs", "evaluation", "experiments", "federated", "studies", "tests", "twin")
 
 
 class Mutation(NamedTuple):

@@ -12,7 +12,7 @@ from fedtwin.envs.association import AssociationParams
 from fedtwin.envs.quantization import QuantizationParams
 from fedtwin.envs.split_point import SplitPointParams
 
-PROFILES = Path(__file__).parent.parent / "federated" / "profiles.json"
+PROFILES = Path(__file__).parent.parent / "federated" / "models" / "profiles.json"
 
 
 def spread(value: float | tuple[float, ...], index: int) -> float:

@@ -112,7 +112,7 @@ def plain_pair_values(network: PairNetwork, x: np.ndarray) -> np.ndarray:
 def test_pair_network_equals_plain_loops(hidden: tuple[int, ...]) -> None:
     network = PairNetwork(2, 3, 5, hidden, generator())
     x = torch.rand((4, 30), generator=generator(2))
-    network.standardise(x)
+    network.standardize(x)
     values = network(x).detach().numpy()
     for row in range(4):
         np.testing.assert_allclose(values[row], plain_pair_values(network, x[row].double().numpy()), atol=1e-5)
@@ -213,11 +213,11 @@ def test_transitions_reach_the_steps_that_followed() -> None:
         assert float(batch.next_observation[row, 0, 0]) == last + 1
 
 
-@pytest.mark.parametrize("prioritised", [False, True])
+@pytest.mark.parametrize("prioritized", [False, True])
 @pytest.mark.parametrize("steps", [20, 100])
-def test_samples_are_complete_and_really_acted(prioritised: bool, steps: int) -> None:
+def test_samples_are_complete_and_really_acted(prioritized: bool, steps: int) -> None:
     memory = filled(steps)
-    batch = memory.sample(4000, 1, generator(), prioritised, 0.4)
+    batch = memory.sample(4000, 1, generator(), prioritized, 0.4)
     used = batch.weight[:, 0] > 0
     seen = batch.observation[used, 0, 0]
     oldest = max(0, steps - memory.steps)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 import torch
 from fedtwin.baselines import SOLVERS
 from fedtwin.core.randomness import RoundGenerator, generator
-from fedtwin.core.trees import stack, take, tree_map
+from fedtwin.core.trees import tree_map
 from fedtwin.envs import make_system
-from fedtwin.envs.association import REFERENCE_COST, AssociationSystem, Cost, Decision, Draw, State
-from fedtwin.envs.fields import Field
-from fedtwin.envs.simulator import Simulator
+from fedtwin.envs.association import AssociationSystem, Decision, Draw, State, lowest_random_cost
+from fedtwin.envs.progress import Progress
 from oracle import association_cost
+from rounds import advance, assert_observed, begin, normalized
 
 UNEQUAL: dict[str, Any] = {
     "num_clients": 7,
@@ -53,12 +54,6 @@ def twins(system: AssociationSystem, count: int, seed: int = 0) -> tuple[State, 
     return system.start(system.draw(rng, (count,))), random_decision(system, rng, (count,))
 
 
-def assert_trees_close(a: Any, b: Any, rtol: float) -> None:
-    for field in dataclasses.fields(a):
-        left, right = np.asarray(getattr(a, field.name)), np.asarray(getattr(b, field.name))
-        np.testing.assert_allclose(left, right, rtol=rtol, err_msg=field.name)
-
-
 @pytest.mark.parametrize("params", [{}, UNEQUAL, {"preset": "compressed", "num_servers": 5}])
 def test_cost_equals_the_oracle(params: dict[str, Any]) -> None:
     system = build(**params)
@@ -74,77 +69,6 @@ def test_cost_equals_the_oracle(params: dict[str, Any]) -> None:
         )
         for name, value in expected.items():
             np.testing.assert_allclose(getattr(cost, name)[twin], value, rtol=1e-9, atol=0, err_msg=f"{name} {twin}")
-
-
-@pytest.mark.parametrize("params", [{}, UNEQUAL])
-def test_cost_of_a_batch_is_the_batch_of_costs(params: dict[str, Any]) -> None:
-    system = build(**params)
-    state, decision = twins(system, 24)
-    cost = system.cost(state, decision)
-    single = stack([system.cost(take(state, i), take(decision, i)) for i in range(24)])
-    assert_trees_close(cost, single, rtol=0)
-    folded = tree_map(lambda array: array.reshape(4, 6, *array.shape[1:]), state)
-    nested = system.cost(folded, Decision(decision.server.reshape(4, 6, -1), decision.channel.reshape(4, 6, -1)))
-    assert nested.system_cost.shape == (4, 6)
-    np.testing.assert_array_equal(nested.client_time.reshape(24, -1), cost.client_time)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_torch_equals_numpy(dtype: str) -> None:
-    system = build(**UNEQUAL)
-    state, decision = twins(system, 50)
-    cost = system.cost(state, decision)
-    kind = getattr(torch, dtype)
-
-    def to_torch(array: Any) -> torch.Tensor:
-        tensor = torch.from_numpy(np.array(array))
-        return tensor.to(kind) if tensor.is_floating_point() else tensor
-
-    tensors = system.cost(tree_map(to_torch, state), tree_map(to_torch, decision))
-    assert tensors.system_cost.dtype == kind
-    assert_trees_close(tensors, cost, rtol=1e-9 if dtype == "float64" else 2e-5)
-
-
-def test_an_episode_in_torch_equals_numpy() -> None:
-    system = build(
-        decisions="sequential", num_clients=5, energy_budget_low=300.0, energy_budget_high=900.0, max_cycles=4
-    )
-    rng, numbers = RoundGenerator(), generator(3, 0, 0, 1)
-    draws = [system.draw(rng.at(5, 0, cycle), (3,)) for cycle in range(5)]
-    state = system.start(draws[0])
-    mirror = system.start(tree_map(torch.from_numpy, draws[0]))
-    for draw in draws[1:]:
-        actions = numbers.integers(system.num_actions, size=(3, 5))
-        partial = system.decide(state, actions)
-        twin = system.decide(mirror, torch.from_numpy(actions))
-        np.testing.assert_array_equal(partial.server, twin.server.numpy())
-        np.testing.assert_array_equal(system.mask(state, partial), system.mask(mirror, twin).numpy())
-        np.testing.assert_allclose(system.observe(state, partial), system.observe(mirror, twin).numpy(), atol=1e-6)
-        cost, other = system.cost(state, partial), system.cost(mirror, twin)
-        state = system.advance(state, partial, draw, cost)
-        mirror = system.advance(mirror, twin, tree_map(torch.from_numpy, draw), other)
-        np.testing.assert_allclose(
-            system.reward(state, cost, system.predict(state, partial)),
-            system.reward(mirror, other, system.predict(mirror, twin)).numpy(),
-            rtol=1e-9,
-        )
-        for ours, theirs in zip(system.ended(state), system.ended(mirror), strict=True):
-            np.testing.assert_array_equal(ours, theirs.numpy())
-    assert_trees_close(state, mirror, rtol=1e-9)
-
-
-def test_float32_stays_float32() -> None:
-    system = build(dtype="float32", twin_error_db=1.0, reciprocal=False)
-    state, decision = twins(system, 2)
-    moved = system.advance(system.believed(state), decision, system.draw(generator(0, 0, 1), (2,)))
-    for tree in (system.cost(state, decision), moved):
-        kinds = {str(getattr(tree, field.name).dtype) for field in dataclasses.fields(tree)}
-        assert kinds <= {"float32", "int64"}
-    exact = build(twin_error_db=1.0, reciprocal=False)
-    wide = tree_map(lambda array: array.astype(np.float64) if array.dtype == np.float32 else array, state)
-    np.testing.assert_allclose(
-        system.cost(state, decision).system_cost, exact.cost(wide, decision).system_cost, rtol=1e-5
-    )
 
 
 # Draws and the twin's error.
@@ -192,7 +116,7 @@ def test_reused_generator_equals_a_fresh_one() -> None:
 )
 def test_twin_error_is_off_by_the_stated_decibels(source: str, shape: tuple[int, ...]) -> None:
     system = build(twin_error_db=3.0, twin_error_source=source)
-    state = system.start(system.draw(generator(0, 0, 0), (2000,)))
+    state = begin(system, (2000,))
     seen = system.believed(state)
     error = 10 * np.log10(seen.uplink_gain / state.uplink_gain)
     assert error.std() == pytest.approx(3.0, rel=0.05)
@@ -207,37 +131,11 @@ def test_twin_error_is_off_by_the_stated_decibels(source: str, shape: tuple[int,
 
 def test_twin_error_meets_both_links_where_they_differ() -> None:
     system = build(twin_error_db=4.0, reciprocal=False)
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     seen = system.believed(state)
     ratio = 10 ** (4.0 * state.estimate_error / 10)
     np.testing.assert_allclose(seen.uplink_gain, state.uplink_gain * ratio)
     np.testing.assert_allclose(seen.downlink_gain, state.downlink_gain * ratio)
-
-
-@pytest.mark.parametrize("decisions", ["simultaneous", "sequential"])
-def test_agents_see_the_twin_and_pay_for_the_truth(decisions: str) -> None:
-    params = {"twin_error_db": 6.0, "twin_error_source": "shadowing", "decisions": decisions, "num_clients": 5}
-    simulator = Simulator(build(**params))
-    simulator.reset(0)
-    system, state = simulator.system, take(simulator.state, 0)
-    believed = system.believed(state)
-    nobody = system.undecided(state)
-    np.testing.assert_array_equal(simulator.observations()[0], system.observe(believed, nobody))
-    assert (simulator.observations()[0] != system.observe(state, nobody)).any()
-    actions = np.arange(5)
-    outcome = simulator.step(actions[None])
-    decision = system.decide(believed, actions)
-    assert outcome.cost.system_cost[0] == system.cost(state, decision).system_cost
-    assert outcome.cost.system_cost[0] != system.cost(believed, decision).system_cost
-
-
-def test_error_does_not_change_the_network() -> None:
-    exact, off = build(), build(twin_error_db=6.0)
-    a, b = exact.start(exact.draw(generator(4, 0, 0))), off.start(off.draw(generator(4, 0, 0)))
-    np.testing.assert_array_equal(a.uplink_gain, b.uplink_gain)
-    assert exact.believed(a) is a
-    decision = exact.random_feasible(generator(0, 0, 0))
-    assert float(exact.cost(a, decision).system_cost) == float(off.cost(b, decision).system_cost)
 
 
 # What an episode does to the network.
@@ -248,7 +146,7 @@ def test_positions_change_when_they_should(positions: str) -> None:
     system = build(positions=positions, twin_error_db=1.0, twin_error_source="shadowing")
     first, second = (system.draw(generator(0, 0, cycle)) for cycle in range(2))
     state = system.start(first)
-    moved = system.advance(state, system.random_feasible(generator(1, 0, 0)), second)
+    moved = advance(system, state, system.random_feasible(generator(1, 0, 0)), second)
     assert np.array_equal(moved.position, state.position) == (positions != "round")
     assert np.array_equal(moved.estimate_error, state.estimate_error) == (positions != "round")
     assert not np.array_equal(moved.uplink_gain, state.uplink_gain)
@@ -262,16 +160,16 @@ def test_positions_change_when_they_should(positions: str) -> None:
 
 def test_advance_remembers_the_round() -> None:
     system = build(num_clients=4, num_servers=2, num_channels=3)
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     decision = Decision(np.array([0, 1, 1, -1]), np.array([2, 0, 2, -1]))
     cost = system.cost(state, decision)
-    after = system.advance(state, decision, system.draw(generator(0, 0, 1)))
+    after = advance(system, state, decision, system.draw(generator(0, 0, 1)))
     np.testing.assert_array_equal(after.server_clients, [1, 2])
     np.testing.assert_array_equal(after.channel_clients, [1, 0, 2])
     np.testing.assert_array_equal(after.energy_used, cost.client_energy)
     assert after.time_used == cost.round_time
     assert after.cycle == 1
-    again = system.advance(after, decision, system.draw(generator(0, 0, 2)))
+    again = advance(system, after, decision, system.draw(generator(0, 0, 2)))
     np.testing.assert_allclose(again.energy_used, cost.client_energy + system.cost(after, decision).client_energy)
     for name in ("uplink_rate", "downlink_rate", "uplink_delay", "downlink_delay", "edge_delay"):
         np.testing.assert_array_equal(getattr(after, name), getattr(cost, name))
@@ -279,7 +177,7 @@ def test_advance_remembers_the_round() -> None:
 
 def test_budgets_take_clients_out_and_end_the_episode() -> None:
     system = build(num_clients=3, energy_budget_low=100.0, energy_budget_high=100.0, time_budget=1e4, max_cycles=9)
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     state = dataclasses.replace(state, energy_used=np.array([100.0, 100.1, 0.0]))
     np.testing.assert_array_equal(state.active, [True, False, True])
     decision = system.decide(state, np.array([3, 5, 7]))
@@ -307,87 +205,87 @@ def test_heterogeneous_preset_takes_out_10_to_60_percent() -> None:
     state = system.start(system.draw(rng.at(0, 0, 0), (count,)))
     for cycle in range(25):
         decision = SOLVERS["association"]["greedy_weakest"](system, state)
-        state = system.advance(state, decision, system.draw(rng.at(0, 0, cycle + 1), (count,)))
+        state = advance(system, state, decision, system.draw(rng.at(0, 0, cycle + 1), (count,)))
     assert 0.1 < 1 - state.active.mean() < 0.6
 
 
 # Rewards.
 
+NOTHING = Progress(np.array(0.0), np.array(0.0))
+
 
 def test_paper_reward_is_eq_20() -> None:
     system = build(preset="paper", energy_budget_low=100.0, energy_budget_high=100.0, time_budget=50.0)
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     cost = system.cost(state, system.random_feasible(generator(0, 0, 0)))
     spent = np.zeros(16)
     spent[3] = 100.5
     state = dataclasses.replace(state, energy_used=spent, time_used=np.array(50.0))
-    reward = system.reward(state, cost, np.array(0.0))
+    reward = system.reward(state, cost, NOTHING)
     expected = 1.05 / system.reference_cost + 1.0 / float(cost.system_cost)
     np.testing.assert_allclose(np.delete(reward, 3), expected)
     assert reward[3] == 0.0
-    late = system.reward(dataclasses.replace(state, time_used=np.array(50.1)), cost, np.array(0.0))
+    late = system.reward(dataclasses.replace(state, time_used=np.array(50.1)), cost, NOTHING)
     np.testing.assert_array_equal(late, np.zeros(16))
 
 
-def test_inverse_cost_reward_is_normalised() -> None:
+def test_inverse_cost_reward_is_normalized() -> None:
     system = build()
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     cost = system.cost(state, system.random_feasible(generator(0, 0, 0)))
-    reward = system.reward(state, cost, np.array(0.0))
+    reward = system.reward(state, cost, NOTHING)
     np.testing.assert_allclose(reward, system.reference_cost / float(cost.system_cost))
 
 
-@pytest.mark.parametrize("preset", AssociationSystem.presets)
-def test_stored_reference_cost_is_the_lowest_of_256_random_rounds(preset: str) -> None:
+@pytest.mark.parametrize("preset", [None, *AssociationSystem.presets])
+def test_reference_cost_is_the_lowest_of_256_random_rounds(preset: str | None) -> None:
     system = build(preset=preset)
-    assert system.reference_cost in REFERENCE_COST.values()
-    assert system.reference_cost == pytest.approx(system.lowest_random_cost(), rel=1e-12)
     rng = generator(0, 0, 0)
     state = system.start(system.draw(rng, (256,)))
     costs = system.cost(state, system.random_feasible(rng, (256,))).system_cost
-    assert system.reference_cost == pytest.approx(costs.min(), rel=1e-12)
+    assert system.reference_cost == lowest_random_cost(system.params) == costs.min()
 
 
-def test_other_parameters_have_their_own_reference_cost() -> None:
-    for params in ({"num_clients": 8}, {"feature_bits": 1e6}, {"positions": "fixed"}):
-        system = build(preset="paper", **params)
-        assert system.reference_cost == system.lowest_random_cost()
-        assert system.reference_cost not in REFERENCE_COST.values()
-    crowded = build(num_clients=5, num_servers=1, num_channels=2)
-    assert np.isfinite(crowded.reference_cost)
-    assert crowded.reference_cost > 0
+@pytest.mark.parametrize(
+    ("params", "same"),
+    [
+        ({"time_budget": 10.0, "energy_budget_low": 1.0, "energy_budget_high": 2.0, "max_cycles": 3}, True),
+        ({"observation": "paper", "reward_rule": "paper", "progress_weight": 2.0}, True),
+        ({"decisions": "sequential"}, True),
+        ({"dtype": "float32"}, True),
+        ({"num_clients": 8}, False),
+        ({"feature_bits": 1e6}, False),
+        ({"positions": "fixed"}, False),
+        ({"coherence_blocks": 2}, False),
+        ({"energy_weight": 2.0}, False),
+        ({"num_servers": 1}, False),
+    ],
+)
+def test_reference_cost_follows_what_enters_the_cost_of_a_round(params: dict[str, Any], same: bool) -> None:
+    found = build(**params).reference_cost
+    assert (found == build().reference_cost) == same
+    assert 0.0 < found < math.inf
 
 
 def test_predicted_progress_counts_the_samples_of_those_who_take_part() -> None:
     system = build(**UNEQUAL)
-    state = system.start(system.draw(generator(0, 0, 0)))
     decision = Decision(np.array([0, -1, 1, 2, -1, 0, 0]), np.array([0, -1, 1, 2, -1, 0, 0]))
-    assert system.predict(state, decision) == 10 + 30 + 40 + 60 + 70
+    assert system.predict(begin(system), decision).amount == 10 + 30 + 40 + 60 + 70
 
 
 # Decisions.
 
 
-def test_actions_and_decisions_are_inverse() -> None:
-    system = build()
-    state = system.start(system.draw(generator(0, 0, 0), (3,)))
-    actions = generator(1, 0, 0).integers(40, size=(3, 16))
-    decision = system.decide(state, actions)
-    np.testing.assert_array_equal(decision.server, actions // 10)
-    np.testing.assert_array_equal(decision.channel, actions % 10)
-    np.testing.assert_array_equal(system.actions_of(decision), actions)
-
-
 def test_sequential_decisions_keep_c5_by_the_nearest_free_pair() -> None:
     system = build(num_clients=3, num_servers=2, num_channels=2, decisions="sequential")
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     state = dataclasses.replace(state, mean_gain=np.array([[3.0, 1.0], [1.0, 1.5], [2.0, 0.0]]))
-    np.testing.assert_array_equal(system.turn_order(state), [1, 2, 0])
+    np.testing.assert_array_equal(system.turn_order(system.problem(state)), [1, 2, 0])
     decision = system.decide(state, np.array([3, 3, 3]))
     # Client 1 comes first and keeps pair 3; client 2 gets pair 2, client 0 pair 1.
     np.testing.assert_array_equal(system.actions_of(decision), [1, 3, 2])
     assert system.conflicts(decision) == 0
-    half = system.decide_turn(state, system.undecided(state), np.array(1), np.array(3))
+    half = system.decide_turn(system.problem(state), system.undecided(state), np.array(1), np.array(3))
     np.testing.assert_array_equal(half.server, [-1, 1, -1])
     np.testing.assert_array_equal(system.mask(state, half)[0], [1, 1, 1, 0])
 
@@ -410,7 +308,7 @@ def test_random_feasible_keeps_c5_and_reaches_every_pair() -> None:
 
 def test_paper_observation() -> None:
     system = build(preset="paper", energy_budget_low=200.0, energy_budget_high=200.0, time_budget=1000.0)
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     state = dataclasses.replace(
         state,
         server_clients=np.array([4.0, 8.0, 4.0, 0.0]),
@@ -422,22 +320,12 @@ def test_paper_observation() -> None:
     np.testing.assert_allclose(seen[0], [0.25, 0.5, 0.25, 0, *[0] * 10, 0.7, 0.75], atol=1e-7)
 
 
-def normalised(field: Field, value: Any) -> Any:
-    """The documented formula, one number at a time."""
-    flat = [min(max(float(x), field.low), field.high) for x in np.ravel(value)]
-    if field.scale == "log":
-        shares = [math.log(x / field.low) / math.log(field.high / field.low) for x in flat]
-    else:
-        shares = [(x - field.low) / (field.high - field.low) for x in flat]
-    return np.reshape(shares, np.shape(value))
-
-
 def test_local_observation_field_by_field() -> None:
     system = build(**UNEQUAL, energy_budget_low=1e3, energy_budget_high=9e3, time_budget=1e5)
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     decision = system.random_feasible(generator(0, 0, 0))
     cost = system.cost(state, decision)
-    after = system.advance(state, decision, system.draw(generator(0, 0, 1)))
+    after = advance(system, state, decision, system.draw(generator(0, 0, 1)))
     seen = system.observe(after, system.undecided(after))
     loads = [
         np.tile(np.bincount(part, minlength=n), (7, 1)) for part, n in ((decision.server, 3), (decision.channel, 4))
@@ -453,22 +341,16 @@ def test_local_observation_field_by_field() -> None:
         cost.edge_delay[:, None],
         cost.downlink_delay[:, None],
     ]
-    assert len(expected) == len(system.observation_fields)
-    offset = 0
-    for field, value in zip(system.observation_fields, expected, strict=True):
-        part = seen[:, offset : offset + field.size]
-        np.testing.assert_allclose(part, normalised(field, value), atol=1e-6, err_msg=field.name)
-        offset += field.size
-    assert offset == system.observation_size == seen.shape[1]
+    assert_observed(system, seen, expected)
 
 
 def test_sequential_observation_shows_the_cost_of_joining() -> None:
     """The link times that a pair promises are those that the cost charges once the client takes it."""
     system = build(**UNEQUAL, decisions="sequential")
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     partial = system.undecided(state)
     for client, action in ((2, 5), (4, 1), (0, 9)):
-        partial = system.decide_turn(state, partial, np.array(client), np.array(action))
+        partial = system.decide_turn(system.problem(state), partial, np.array(client), np.array(action))
     agent = np.array(5)
     seen = system.observe(state, partial, agent).reshape(9, 12)
     fields = system.observation_fields
@@ -476,14 +358,14 @@ def test_sequential_observation_shows_the_cost_of_joining() -> None:
     heard = np.zeros((3, 4))
     for client in (2, 4, 0):
         heard[:, 1] += powers[client] * state.uplink_gain[client, :, 1]
-    np.testing.assert_allclose(seen[7], normalised(fields[7], heard.ravel()), atol=1e-6)
+    np.testing.assert_allclose(seen[7], normalized(fields[7], heard.ravel()), atol=1e-6)
     worst = float(system.cost(state, partial).round_time)
-    np.testing.assert_allclose(seen[8], normalised(fields[8], np.full(12, worst)), atol=1e-6)
+    np.testing.assert_allclose(seen[8], normalized(fields[8], np.full(12, worst)), atol=1e-6)
     mean_gain = np.repeat(state.mean_gain[5], 4)
-    np.testing.assert_allclose(seen[0], normalised(fields[0], mean_gain), atol=1e-6)
+    np.testing.assert_allclose(seen[0], normalized(fields[0], mean_gain), atol=1e-6)
     np.testing.assert_array_equal(seen[2], np.isin(np.arange(12), [1, 5, 9]))
     for pair in (0, 1, 6, 11):
-        joined = system.decide_turn(state, partial, agent, np.array(pair))
+        joined = system.decide_turn(system.problem(state), partial, agent, np.array(pair))
         if system.actions_of(joined)[5] != pair:
             assert seen[2, pair] == 1.0
             continue
@@ -508,37 +390,21 @@ def test_sequential_observation_shows_the_cost_of_joining() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"num_clients": 0}, "num_clients is 0, must be at least 1"),
-        ({"num_servers": -1}, "num_servers is -1, must be at least 1"),
-        ({"num_channels": 0}, "num_channels is 0, must be at least 1"),
-        ({"num_clients": 2.5}, "num_clients is 2.5, must be an integer"),
-        ({"num_clients": True}, "must be an integer"),
-        ({"bandwidth": -4e6}, "bandwidth is -4000000.0 Hz, must be above 0"),
-        ({"noise_dbm": math.nan}, "noise_dbm is nan dBm, must be finite"),
-        ({"side": math.inf}, "side is inf m, must be finite"),
-        ({"head_flop": -1.0}, "head_flop is -1.0 FLOP, must be at least 0"),
         ({"num_clients": 2, "samples": (1.0, 0.0)}, "samples of client_1 is 0.0, must be above 0"),
         ({"samples": (1.0, 2.0)}, "samples has 2 values, must have num_clients = 16"),
         ({"server_flops": "fast"}, "server_flops is 'fast', must be a number"),
-        ({"reciprocal": 1}, "reciprocal is 1, must be True or False"),
         ({"side": (1.0, 2.0)}, "must be one number"),
         ({"positions": "rounds"}, "did you mean 'round'"),
-        ({"num_client": 3}, "did you mean 'num_clients'"),
         ({"preset": "papers"}, "did you mean 'paper'"),
         ({"num_clients": 41, "decisions": "sequential"}, "num_clients is 41, must be at most the 40"),
         ({"energy_budget_low": 5.0, "energy_budget_high": 2.0}, "must be at most energy_budget_high"),
         ({"observation": "sequential"}, "needs decisions='sequential'"),
         ({"time_weight": 0.0, "energy_weight": 0.0}, "both 0"),
-        ({"max_cycles": 0}, "max_cycles is 0, must be at least 1"),
-        ({"dtype": "float16"}, "float"),
-        ({"noise_dbm": 5000.0}, "noise_dbm is 5000.0 dBm, must be at most 300"),
-        ({"noise_dbm": -5000.0}, "must be at least -300"),
-        ({"path_loss_slope_db": 0.0}, "must be above 0"),
         ({"energy_budget_low": 500.0}, "must both be finite, or both inf"),
     ],
 )
 def test_bad_parameters(params: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(".", r"\.")):
+    with pytest.raises(ValueError, match=re.escape(message)):
         make_system("association", **params)
 
 
@@ -547,42 +413,9 @@ def test_unknown_system_names_the_nearest() -> None:
         make_system("asociation")
 
 
-@pytest.mark.parametrize(
-    ("server", "channel", "message"),
-    [
-        (np.full(16, 4), np.zeros(16, int), r"server of client_0 is 4, must be in -1\.\.3"),
-        (np.zeros(16, int), np.full(16, -2), r"channel of client_0 is -2, must be in -1\.\.9"),
-        (np.zeros(15, int), np.zeros(15, int), r"server has shape \(15,\), must be \(16,\)"),
-        (np.zeros(16), np.zeros(16, int), "server has dtype float64, must be integer"),
-        ([0] * 16, [0] * 16, "server is a list, must be an integer array"),
-        (
-            np.full(16, -1),
-            np.arange(16) % 10 - (np.arange(16) > 0),
-            r"channel of client_0 is 0, must be -1 exactly where",
-        ),
-    ],
-)
-def test_bad_decisions(server: Any, channel: Any, message: str) -> None:
-    system = build()
-    state = system.start(system.draw(generator(0, 0, 0)))
-    with pytest.raises(ValueError, match=message):
-        system.cost(state, Decision(server, channel))
-
-
-@pytest.mark.parametrize("value", [np.nan, -1e-9, 0.0, np.inf])
-@pytest.mark.parametrize("name", ["uplink_gain", "downlink_gain"])
-def test_bad_gains_are_named(name: str, value: float) -> None:
-    system = build()
-    state = system.start(system.draw(generator(0, 0, 0)))
-    gain = state.uplink_gain.copy()
-    gain[3, 0, 7] = value
-    with pytest.raises(ValueError, match=rf"{name}\[3, 0, 7\] is {value}, must be finite and above 0"):
-        system.cost(dataclasses.replace(state, **{name: gain}), system.random_feasible(generator(0, 0, 0)))
-
-
 def test_narrow_integers_do_not_wrap() -> None:
     system = build(num_clients=6, num_channels=50, energy_budget_low=1.0, energy_budget_high=1.0)
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = begin(system)
     decision = system.random_feasible(generator(0, 0, 0))
     expected = system.cost(state, decision).system_cost
     for kind in (np.int8, np.int16, np.int32):
@@ -596,54 +429,19 @@ def test_narrow_integers_do_not_wrap() -> None:
     np.testing.assert_array_equal(made.server, [3, -1, 3, 3, 3, 3])
 
 
-def test_libraries_are_not_mixed() -> None:
+def test_server_and_channel_are_absent_together() -> None:
+    channel = np.arange(16) % 10 - (np.arange(16) > 0)
     system = build()
-    state = system.start(system.draw(generator(0, 0, 0)))
-    decision = system.random_feasible(generator(0, 0, 0))
-    tensors = tree_map(torch.from_numpy, decision)
-    with pytest.raises(ValueError, match="server is an array of torch, must be of numpy like the state"):
-        system.cost(state, tensors)
-    with pytest.raises(ValueError, match="server is an array of numpy, must be of torch like the state"):
-        system.cost(tree_map(lambda array: torch.from_numpy(np.array(array)), state), decision)
+    with pytest.raises(ValueError, match="channel of client_0 is 0, must be -1 exactly where the server is -1"):
+        system.cost(begin(system), Decision(np.full(16, -1), channel))
 
 
-def test_a_complete_decision_leaves_no_active_client_out() -> None:
+def test_clients_without_energy_may_be_left_out() -> None:
     system = build(num_clients=3)
-    state = system.start(system.draw(generator(0, 0, 0)))
     partial = Decision(np.array([0, -1, 1]), np.array([0, -1, 1]))
-    system.check_decision(state, partial)
-    with pytest.raises(ValueError, match=r"server of client_1 is -1, must be at least 0: the client is active"):
-        system.check_decision(state, partial, complete=True)
-    spent = dataclasses.replace(state, energy_used=np.array([0.0, np.inf, 0.0]), energy_budget=np.ones(3))
+    with pytest.raises(ValueError, match=r"server of client_1 is -1, must be at least 0: the client takes part"):
+        system.check_decision(begin(system), partial, complete=True)
+    spent = dataclasses.replace(begin(system), energy_used=np.array([0.0, 2.0, 0.0]), energy_budget=np.ones(3))
     system.check_decision(spent, partial, complete=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("uplink_fading", np.nan, r"uplink_fading\[2, 0, 0\] is nan, must be finite and above 0"),
-        ("downlink_fading", -1.0, r"downlink_fading\[2, 0, 0\] is -1\.0"),
-        ("position", np.inf, r"position\[2, 0\] is inf m, must be finite"),
-        ("energy_budget", 0.0, r"energy_budget\[2\] is 0\.0 J, must be above 0"),
-    ],
-)
-def test_bad_draws(name: str, value: float, message: str) -> None:
-    system = build()
-    draw = system.draw(generator(0, 0, 0))
-    array = getattr(draw, name).copy()
-    array[2] = value
-    with pytest.raises(ValueError, match=message):
-        system.check_draw(dataclasses.replace(draw, **{name: array}))
-    with pytest.raises(ValueError, match="has shape"):
-        system.check_draw(dataclasses.replace(draw, **{name: array[:-1]}))
-    with pytest.raises(ValueError, match=f"{name} has dtype float32, must be float64"):
-        system.check_draw(dataclasses.replace(draw, **{name: array.astype(np.float32)}))
-    with pytest.raises(ValueError, match=f"{name} is a list, must be a float64 array"):
-        system.check_draw(dataclasses.replace(draw, **{name: array.tolist()}))
-    with pytest.raises(ValueError, match="must be a fedtwin"):
-        system.check_draw("a draw")  # type: ignore[arg-type]
-
-
-def test_costs_are_plain_dataclasses() -> None:
-    names = {field.name for field in dataclasses.fields(Cost)}
-    assert {"round_time", "energy", "system_cost", "client_time", "client_energy"} <= names
+    with pytest.raises(ValueError, match=r"server of client_1 is 1, must be -1: the client does not take part"):
+        system.cost(spent, Decision(np.ones(3, int), np.ones(3, int)))

@@ -21,14 +21,15 @@ from fedtwin.baselines.quantization import (
     exact,
     greedy_matching,
     least_power,
-    linearised_power,
+    linearized_power,
     random_feasible,
 )
+from fedtwin.core.arrays import at_choice
 from fedtwin.core.randomness import generator
 from fedtwin.core.trees import take as take_twin
 from fedtwin.core.trees import tree_map
 from fedtwin.envs import make_system
-from fedtwin.envs.quantization import Decision, Problem, QuantizationSystem, State, on_channel, round_cost
+from fedtwin.envs.quantization import Decision, Problem, QuantizationSystem, State, round_cost
 
 Method = Callable[[Problem], Decision]
 
@@ -292,23 +293,23 @@ def test_alternation_ends_where_no_subproblem_helps() -> None:
     assert sum(table[n, m] for n, m in enumerate(moved)) == pytest.approx(reached, rel=1e-9)
 
 
-def test_linearised_deadline_is_violated() -> None:
+def test_linearized_deadline_is_violated() -> None:
     """The tangent of the convex time lies below it: the literal SUBP1 sends too weakly."""
     problem = build(np.random.default_rng(9), 20, 20, (20,), deadline=1.2, power_min=1e-3)
     start = next(alternate(problem))
-    literal = linearised_power(problem, start)
+    literal = linearized_power(problem, start)
     present = start.channel >= 0
     assert ((literal[present] >= problem.power_min) & (literal[present] <= problem.power_max)).all()
     assert (literal[~present] == 0.0).all()
     late = round_cost(problem, dataclasses.replace(start, power=literal)).client_time > problem.deadline * (1 + 1e-6)
     assert late[present].mean() > 0.2
-    least = on_channel(least_power(problem, start.bits[..., None]), start.channel)
+    least = at_choice(least_power(problem, start.bits[..., None]), start.channel)
     np.testing.assert_array_equal(late, literal < least * (1 - 1e-6))
     kept = round_cost(problem, dataclasses.replace(start, power=least)).client_time
     assert (kept <= problem.deadline * (1 + 1e-9)).all()
 
 
-def test_linearised_step_is_the_tangent() -> None:
+def test_linearized_step_is_the_tangent() -> None:
     problem = build(np.random.default_rng(10), 6, 6, deadline=1.2)
     start = next(alternate(problem))
     held, device = start.channel, np.flatnonzero(start.channel >= 0)[0]
@@ -322,7 +323,7 @@ def test_linearised_step_is_the_tangent() -> None:
     slope = (time(0.2 + 1e-6) - time(0.2 - 1e-6)) / 2e-6
     allowed = problem.deadline - problem.server_time - problem.compute_time[device]
     expected = np.clip(0.2 + (allowed - time(0.2)) / slope, problem.power_min, problem.power_max)
-    assert linearised_power(problem, start)[device] == pytest.approx(expected, rel=1e-5)
+    assert linearized_power(problem, start)[device] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [(20, 10), (5, 8), (12, 12)])
@@ -441,7 +442,7 @@ def test_heuristics_keep_their_word() -> None:
     full_power = baselines.full_power(problem)
     assert (full_power.power[full_power.channel >= 0] == problem.power_max).all()
     most, held = baselines.most_bits(problem), baselines.most_feasible_bits(problem)
-    np.testing.assert_array_equal(most.bits, on_channel(held, most.channel))
+    np.testing.assert_array_equal(most.bits, at_choice(held, most.channel))
     ample = dataclasses.replace(problem, deadline=60.0)
     full = baselines.full_precision(ample)
     assert (full.channel >= 0).all()

@@ -266,7 +266,7 @@ def test_optimum_is_not_beaten_by_differential_evolution(noise: Noise) -> None:
     copies = {name: getattr(problem, name)[None] for name in ROWS}
     many = dataclasses.replace(problem, **copies)
 
-    def penalised(x: np.ndarray) -> np.ndarray:
+    def penalized(x: np.ndarray) -> np.ndarray:
         share = x[6]
         decision = Decision(
             cut=np.rint(x[:2]).astype(np.int64).T,
@@ -281,7 +281,7 @@ def test_optimum_is_not_beaten_by_differential_evolution(noise: Noise) -> None:
     limits = [(problem.frequency_min, problem.frequency_max), (problem.power_min, problem.power_max)]
     logs = [(math.log(low), math.log(high)) for low, high in limits for _ in range(2)]
     found = differential_evolution(
-        penalised,
+        penalized,
         [(0, 1), (0, 1), *logs, (1e-3, 1.0 - 1e-3)],
         integrality=[True, True, False, False, False, False, False],
         maxiter=250,

@@ -347,7 +347,8 @@ def test_the_memory_holds_what_single_copies_earn(
                 over = False
                 continue
             action = asked[step][copy].numpy()
-            outcome = single.play(system.decide(single.seen, action[None]), action[None])
+            ruling = system.rule(system.problem(single.seen), action[None])
+            outcome = single.play(ruling.decision, ruling)
             np.testing.assert_allclose(stored["reward"][step, copy], 0.5 * outcome.reward[0], rtol=1e-6)
             choices = system.actions_of(outcome.decision)[0, :, : system.num_actions]
             changed += int((choices.argmax(-1) != action[:, : system.num_actions].argmax(-1)).sum())

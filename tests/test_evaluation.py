@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from fedtwin import evaluate
 from fedtwin.agents import D3QN, D3QNSettings
-from fedtwin.baselines import DEFAULTS, SOLVERS, find_solver
+from fedtwin.baselines import SOLVERS
 from fedtwin.core.files import write_atomically
 from fedtwin.core.randomness import generator
 from fedtwin.core.trees import take
@@ -28,17 +28,20 @@ from fedtwin.envs.quantization import QuantizationSystem
 from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.split_point import SplitPointSystem
 from fedtwin.evaluate import main
+from fedtwin.evaluation.evaluation import Evaluation
+from fedtwin.evaluation.experiments import experiment_names, read_experiment
 from fedtwin.evaluation.figures import bar_panels
-from fedtwin.evaluation.held_out import HeldOut, default_reference
-from fedtwin.evaluation.plan import CENTRALISED, Item, Plan, experiment_names, make_plan, read_experiment
+from fedtwin.evaluation.held_out import HeldOut
+from fedtwin.evaluation.methods import default_reference, find_method
+from fedtwin.evaluation.plan import CENTRALIZED, Item, Plan, make_plan
 from fedtwin.evaluation.quantities import STACKS
 from fedtwin.evaluation.report import write_report
 from fedtwin.evaluation.runner import run, run_chunk, solver_generator
-from fedtwin.evaluation.statistics import bootstrap_interval, compare, geometric_mean, summarise
+from fedtwin.evaluation.statistics import bootstrap_interval, compare, geometric_mean, summarize
 from fedtwin.evaluation.store import Row, Store, fault, parse_row
 from fedtwin.evaluation.sweep import swept_label
 from fedtwin.federated.plan import Progress
-from fedtwin.federated.tasks import Task
+from fedtwin.federated.task import Task
 from PIL import Image
 
 SERIES = ("system_cost", "round_time", "energy", "decision_time", "conflicts", "served")
@@ -76,7 +79,9 @@ def test_rows_are_the_systems_cost_on_the_seeds_draws(tmp_path: Path) -> None:
             assert series["system_cost"][cycle] == pytest.approx(float(cost.system_cost), rel=1e-12)
             assert series["round_time"][cycle] == pytest.approx(float(cost.round_time), rel=1e-12)
             assert series["energy"][cycle] == pytest.approx(float(cost.energy), rel=1e-12)
-            state = system.advance(state, decision, system.draw(generator(item.seed, item.twin, cycle + 1)))
+            progress = system.predict(state, decision)
+            following = system.draw(generator(item.seed, item.twin, cycle + 1))
+            state = system.advance(state, decision, following, cost, progress)
 
 
 def test_results_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
@@ -179,7 +184,7 @@ def test_decisions_that_leave_clients_out_are_not_scored(tmp_path: Path, monkeyp
 
     monkeypatch.setitem(SOLVERS["association"], "lazy", lazy)
     plan = small_plan(tmp_path, methods=("lazy",))
-    with pytest.raises(ValueError, match=r"server of client_0 is -1, must be at least 0: the client is active"):
+    with pytest.raises(ValueError, match=r"server of client_0 is -1, must be at least 0: the client takes part"):
         run(plan, Store(tmp_path, plan.identity()))
 
 
@@ -235,7 +240,7 @@ def synthetic(plan: Plan, ratio: dict[str, list[float]]) -> dict[Item, Row]:
 def test_summary_of_known_ratios(tmp_path: Path) -> None:
     plan = small_plan(tmp_path, twins=4, rounds=1)
     rows = synthetic(plan, {"swap_matching": [1, 1, 1, 1], "greedy": [1.0, 2.0, 4.0, 32.0]})
-    swap, greedy = summarise(rows, plan)
+    swap, greedy = summarize(Evaluation(plan, rows))
     assert (swap.ratio, swap.ratio_low, swap.ratio_high) == (1.0, 1.0, 1.0)
     assert greedy.ratio == pytest.approx(4.0)
     assert greedy.median_ratio == pytest.approx(np.sqrt(8.0))
@@ -359,7 +364,7 @@ def test_agents_of_ones_own_are_methods(tmp_path: Path) -> None:
     simulator = Simulator(system, 6)
     simulator.reset(3)
     agent = D3QN.load(tmp_path / "agent.safetensors")
-    solve = find_solver("association", method)
+    solve = find_method("association", method)
     for _ in range(3):
         decision = solve(system, simulator.state)
         wanted = system.decide(simulator.seen, agent.act(simulator.visible(), simulator.legal()))
@@ -375,7 +380,7 @@ def test_agents_of_ones_own_are_methods(tmp_path: Path) -> None:
 
 def test_agents_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path = tmp_path / "agent.safetensors"
-    solve = find_solver("association", independent_agent(path))
+    solve = find_method("association", independent_agent(path))
     system = make_system("association", num_clients=5, num_channels=3)
     with pytest.raises(ValueError, match="was trained for"):
         solve(system, system.start(system.draw(generator(0, 0, 0))))
@@ -383,7 +388,7 @@ def test_agents_that_do_not_fit_are_named(tmp_path: Path) -> None:
         path
     )
     with pytest.raises(ValueError, match="does not say what its agents see"):
-        find_solver("association", f"d3qn:{path}")
+        find_method("association", f"d3qn:{path}")
 
 
 def test_integers_can_be_swept(tmp_path: Path) -> None:
@@ -402,7 +407,7 @@ def test_integers_can_be_swept(tmp_path: Path) -> None:
 )
 def test_unknown_methods_and_files_are_named(method: str, message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        find_solver("association", method)
+        find_method("association", method)
 
 
 SWEEP = "association --num-clients 4 --num-channels 3 --twins 12 --jobs 1 --methods swap_matching greedy".split()
@@ -457,14 +462,21 @@ def test_bad_sweeps_are_named(extra: list[str], message: str, capsys: pytest.Cap
 TOY_PAGE = Path(__file__).parent.parent / "docs" / "adding_a_system.md"
 
 
+def asking(system: Any, slot: np.ndarray) -> np.ndarray:
+    """Actions of the toy system that ask for slots, at the largest power."""
+    actions = np.full((len(system.agents), system.action_size), -1.0, np.float32)
+    actions[np.arange(len(slot)), slot] = actions[:, -1] = 1.0
+    return actions
+
+
 def each_in_turn(system: Any, state: Any, rng: Any = None) -> Any:
     """A method of the toy system: sensor n sends in slot n."""
-    return system.decide(state, np.arange(len(system.agents)) % system.num_actions)
+    return system.decide(state, asking(system, np.arange(len(system.agents))))
 
 
 def all_at_once(system: Any, state: Any, rng: Any = None) -> Any:
     """A method of the toy system: everybody sends in the first slot."""
-    return system.decide(state, np.zeros(len(system.agents), np.int64))
+    return system.decide(state, asking(system, np.zeros(len(system.agents), np.int64)))
 
 
 @pytest.fixture
@@ -478,10 +490,9 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "toy_slots", module)
     spec.loader.exec_module(module)
-    named = {"objective": "total_time", "quantities": {"total_time": "total time in s"}}
+    named = {"objective": "round_time", "quantities": {"round_time": "longest time in s"}}
     monkeypatch.setitem(SYSTEMS, "slots", type("Slots", (module.SlotsSystem,), named))
     monkeypatch.setitem(SOLVERS, "slots", {"all_at_once": all_at_once, "each_in_turn": each_in_turn})
-    monkeypatch.setitem(DEFAULTS, "slots", ("all_at_once", "each_in_turn"))
     return SYSTEMS["slots"]
 
 
@@ -493,34 +504,53 @@ def test_a_system_of_ones_own_is_evaluated(tmp_path: Path) -> None:
     first, second = result["table"]
     assert result["reference"] == "all_at_once"
     assert second["ratio"] == pytest.approx(1 / 4)
-    assert second["total_time"] == pytest.approx(first["total_time"] / 4)
+    assert second["round_time"] == pytest.approx(first["round_time"] / 4)
     assert first["served"] == 4.0
     assert {path.name for path in folder.glob("*.png")} == {
-        "single_rounds.png", "round_by_round.png", "distributions.png",
+        "single_rounds.png", "round_by_round.png", "distributions.png", "maps.png",
     }  # fmt: skip
     page = (folder / "report.html").read_text()
-    assert "total time in s" in page
+    assert "longest time in s" in page
     assert "Figure 6" not in page
-    assert (folder / "results.csv").read_text().startswith("method,seed,twin,round,total_time,decision_time,")
+    assert (folder / "results.csv").read_text().startswith("method,seed,twin,round,round_time,decision_time,")
     plan = make_plan("slots", None, {"twins": 5, "rounds": 2, "num_slots": 6})
     assert not Store(folder, plan.identity()).missing(plan.items())
 
 
+def test_figures_and_further_quantities_bear_the_systems_names(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy, "figures", {"distributions": ("figure_3", "Figure 3: loads")}, raising=False)
+    monkeypatch.setattr(toy, "extras", {"mean_time": "mean time in s"}, raising=False)
+    monkeypatch.setattr(
+        toy, "report", lambda self, cost: ({"round_time": cost.round_time, "mean_time": cost.client_time.mean(-1)}, {})
+    )
+    main(["slots", "--twins", "2", "--jobs", "1", "--output", str(tmp_path)])
+    names = {"single_rounds.png", "round_by_round.png", "figure_3.png", "breakdown.png", "maps.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == names
+    page = (tmp_path / "report.html").read_text()
+    assert "Figure 3: loads" in page
+    assert "mean time in s" in page
+    for line in json.loads((tmp_path / "results.json").read_text())["table"]:
+        assert 0.25 * line["round_time"] < line["mean_time"] < line["round_time"]
+
+
 def test_a_quantity_that_is_not_reported_is_named(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan("slots", None, {"twins": 1, "jobs": 1})
-    monkeypatch.setattr(toy, "quantities", {"total_time": "time", "energy": "energy in J"})
-    with pytest.raises(ValueError, match=r"slots names 'energy' .* but it reports total_time"):
+    monkeypatch.setattr(toy, "report", lambda self, cost: ({"round_time": cost.round_time}, {}))
+    monkeypatch.setattr(toy, "quantities", {"round_time": "time", "energy": "energy in J"})
+    with pytest.raises(ValueError, match=r"slots names 'energy' .* but it reports round_time"):
         run(plan, Store(tmp_path / "a", plan.identity()))
     monkeypatch.setattr(toy, "quantities", {"energy": "energy in J"})
-    with pytest.raises(ValueError, match="slots names 'total_time' as its objective"):
+    with pytest.raises(ValueError, match="slots names 'round_time' as its objective"):
         run(plan, Store(tmp_path / "b", plan.identity()))
 
 
 @pytest.mark.usefixtures("toy")
 def test_costs_of_nothing_are_refused_when_they_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SYSTEMS["slots"], "report", lambda self, cost: ({"total_time": 0.0 * cost.total_time}, {}))
+    monkeypatch.setattr(SYSTEMS["slots"], "report", lambda self, cost: ({"round_time": 0.0 * cost.round_time}, {}))
     plan = make_plan("slots", None, {"twins": 1, "jobs": 1})
-    with pytest.raises(ValueError, match=r"all_at_once on seed 0, twin 0: total_time is 0.* in which 4 take part"):
+    with pytest.raises(ValueError, match=r"all_at_once on seed 0, twin 0: round_time is 0.* in which 4 take part"):
         run(plan, Store(tmp_path, plan.identity()))
 
 
@@ -548,7 +578,7 @@ def test_lines_of_the_association_are_what_they_were() -> None:
     assert parse_row(line.replace("conflicts", "conflict"), 2, AssociationSystem) is None
 
 
-def test_more_is_better_where_it_is_maximised() -> None:
+def test_more_is_better_where_it_is_maximized() -> None:
     own, reference = [np.array([1.0, 4.0]), np.array([0.5, 8.0])], [np.array([2.0, 4.0]), np.array([8.0, 8.0])]
     gain, cost = compare(own, reference, True), compare(own, reference, False)
     assert gain.ratio == cost.ratio == pytest.approx((1 / 2 / 16) ** 0.25)
@@ -578,7 +608,7 @@ def test_rounds_of_nothing_are_counted_and_enter_means_and_tails() -> None:
 QUANTIZATION = "quantization --num-clients 5 --num-channels 3 --twins 4 --rounds 2 --jobs 1".split()
 
 
-def test_a_maximised_system_with_rounds_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_maximized_system_with_rounds_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     methods = ["full_precision", "exact", "random"]
     main([*QUANTIZATION, "--methods", *methods, "--output", str(tmp_path)])
     printed = capsys.readouterr().out
@@ -586,7 +616,7 @@ def test_a_maximised_system_with_rounds_of_nothing(tmp_path: Path, capsys: pytes
     assert "left out" in printed
     result = json.loads((tmp_path / "results.json").read_text())
     table = {line["method"]: line for line in result["table"]}
-    assert result["maximised"] is True
+    assert result["maximized"] is True
     assert table["full_precision"]["ratio"] is None
     assert (table["full_precision"]["left_out"], table["full_precision"]["mean_ratio"]) == (8, 0.0)
     assert table["full_precision"]["above_2"] == 1.0
@@ -612,7 +642,7 @@ def test_parts_add_up_to_time_and_energy(system: str, tmp_path: Path) -> None:
         energies = np.add(row.series["compute_energy"], row.series["communication_energy"])
         np.testing.assert_allclose(times, row.series["round_time"])
         np.testing.assert_allclose(energies, row.series["energy"])
-    assert set(bar_panels(store.rows, plan)) >= set(STACKS)
+    assert set(bar_panels(Evaluation(plan, store.rows))) >= set(STACKS)
 
 
 def test_methods_are_compared_with_the_optimum_where_it_is_known() -> None:
@@ -672,8 +702,8 @@ def test_several_parameters_are_swept_together(tmp_path: Path) -> None:
         (["--sweep-quantities", "energy"], "sweep_quantities belong to a sweep"),
         (["--sweep", "bandwidth", "--sweep-values", "4e6", "--sweep-quantities", "energi"], "did you mean 'energy'"),
         (
-            ["--sweep", "bandwidth", "--sweep-values", "4e6", "--sweep-quantities", "mean_bits"],
-            "association does not report mean_bits, it reports system_cost, round_time, energy, decision_time",
+            ["--sweep", "bandwidth", "--sweep-values", "4e6", "--sweep-quantities", "compute_time"],
+            "association does not report compute_time, it reports system_cost, round_time, energy, decision_time",
         ),
     ],
 )
@@ -688,29 +718,26 @@ def test_unknown_quantities_of_a_sweep_are_named(
 # Held-out scores and learning of any system.
 
 
-class Rule:
-    """A learner of whole rounds that is a known method, and an agent of random actions."""
+class Chance:
+    """An agent of random actions."""
 
-    def __init__(self, method: Any, size: int = 0) -> None:
-        self.method, self.size, self.rng = method, size, np.random.default_rng(0)
-
-    def solver(self) -> Any:
-        return self.method
+    def __init__(self, size: int) -> None:
+        self.size, self.rng = size, np.random.default_rng(0)
 
     def act(self, observation: Any, mask: Any) -> np.ndarray:
         return self.rng.uniform(-1.0, 1.0, (*observation.shape[:2], self.size)).astype(np.float32)
 
 
-def test_held_out_scores_of_a_maximised_system_fall_as_it_grows() -> None:
+def test_held_out_scores_of_a_maximized_system_fall_as_it_grows() -> None:
     system = make_system("quantization", num_clients=5, num_channels=3)
     held_out, methods = HeldOut(system, 20, rounds=2), SOLVERS["quantization"]
     assert held_out.reference == "exact"
-    same = held_out.learned(Rule(methods["exact"]))
+    same = held_out.solved(methods["exact"])
     assert same == {"ratio": 1.0, "ratio_median": 1.0, "above_2": 0.0, "above_10": 0.0, "efficiency": 1.0}
-    worse = held_out.learned(Rule(methods["lowest_bits"]))
+    worse = held_out.solved(methods["lowest_bits"])
     assert worse["ratio"] > 1.0
     assert worse["efficiency"] == pytest.approx(1 / worse["ratio"])
-    nothing = held_out.learned(Rule(methods["full_precision"]))
+    nothing = held_out.solved(methods["full_precision"])
     assert nothing["ratio"] == nothing["ratio_median"] == math.inf
     assert (nothing["above_10"], nothing["efficiency"]) == (1.0, 0.0)
 
@@ -718,7 +745,7 @@ def test_held_out_scores_of_a_maximised_system_fall_as_it_grows() -> None:
 @pytest.mark.parametrize("name", ["split_point", "quantization"])
 def test_held_out_scores_count_violations_of_numeric_actions(name: str) -> None:
     system = make_system(name)
-    score = HeldOut(system, 10)(Rule(None, system.action_size))
+    score = HeldOut(system, 10)(Chance(system.action_size))
     assert score["ratio"] > 1.0
     assert 0.0 < score["violations"] <= 1.0
 
@@ -736,8 +763,13 @@ def test_learning_in_one_place_takes_what_all_clients_together_take(
 
     options = {"learning": "live", "twins": 1, "rounds": 2, "task_options": '{"model": "cnn"}', "num_vehicles": 3}
     plan = make_plan("split_point", None, {**options, "methods": ["exact"]})
-    monkeypatch.setattr(Task, "centralised", lambda self, clients, seed: Spy())
-    (row,) = run_chunk(plan, [Item(CENTRALISED, 0, 0)])
+    build = Task.build
+
+    def spied(self: Task, name: str, *arguments: Any, **options: Any) -> Any:
+        return Spy() if name == CENTRALIZED else build(self, name, *arguments, **options)
+
+    monkeypatch.setattr(Task, "build", spied)
+    (row,) = run_chunk(plan, [Item(CENTRALIZED, 0, 0)])
     assert row.learned == {"loss": [0.5, 0.5], "accuracy": [0.25, 0.25], "bytes": [0.0, 0.0]}
     assert set(row.series) >= {"round_time", "energy", "compute_time", "served"}
     system = plan.build_system()
@@ -748,7 +780,7 @@ def test_learning_in_one_place_takes_what_all_clients_together_take(
     monkeypatch.setattr(
         SplitPointSystem, "plan", lambda self, s, d: dataclasses.replace(whole(self, s, d), samples=None)
     )
-    run_chunk(plan, [Item(CENTRALISED, 0, 0)])
+    run_chunk(plan, [Item(CENTRALIZED, 0, 0)])
     assert plans[-1].samples is None
 
 
@@ -766,9 +798,9 @@ def test_live_learning_of_other_systems_is_reported(
     plan = make_plan(system, None, {**values, "task_options": json.dumps(options), "output": str(tmp_path)})
     store = Store(tmp_path, plan.identity())
     run(plan, store)
-    write_report(tmp_path, store.rows, plan, "command")
+    write_report(tmp_path, Evaluation(plan, store.rows), "command")
     result = json.loads((tmp_path / "results.json").read_text())
-    assert [line["method"] for line in result["learning"]] == ["exact", "random", CENTRALISED]
+    assert [line["method"] for line in result["learning"]] == ["exact", "random", CENTRALIZED]
     first = result["learning"][0]
     energy = np.mean([sum(store.rows[Item("exact", 0, twin)].series["energy"]) for twin in (0, 1)])
     assert first["energy"] == pytest.approx(energy)

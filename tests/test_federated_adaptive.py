@@ -8,17 +8,22 @@ import numpy as np
 import pytest
 import torch
 from federated_oracle import apart, average, fed_avg, sgd
-from fedtwin.federated.adaptive_splitting import AdaptiveSplit, divide, join
-from fedtwin.federated.data import digits
-from fedtwin.federated.local import TrainingDiverged
-from fedtwin.federated.models import SplitModel, make_model
-from fedtwin.federated.parameters import parameters_of
-from fedtwin.federated.plan import Plan
-from fedtwin.federated.population import Population
-from fedtwin.federated.procedure import LearningSettings
-from fedtwin.federated.profile import stored_profile
-from fedtwin.federated.splitting import SplitFed
-from fedtwin.federated.tasks import make_task
+from fedtwin.federated.data.dataset import digits
+from fedtwin.federated.data.population import Population
+from fedtwin.federated.engine.work import Segment, TrainingDiverged
+from fedtwin.federated.models.parameters import parameters_of
+from fedtwin.federated.models.profile import stored_profile
+from fedtwin.federated.models.registry import make_model
+from fedtwin.federated.models.split_model import SplitModel
+from fedtwin.federated.procedures.adaptive_split import (
+    AdaptiveSplit,
+    AdaptiveSplitPlan,
+    AdaptiveSplitSettings,
+    divide,
+    join,
+)
+from fedtwin.federated.procedures.splitfed import SplitFed
+from fedtwin.federated.task import make_task
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -48,7 +53,7 @@ def model(name: str = "mlp") -> SplitModel:
 
 
 def build(kind: type[Any] = AdaptiveSplit, name: str = "mlp", parts: list[np.ndarray] = PARTS, **options: Any) -> Any:
-    settings = LearningSettings(learning_rate=RATE, **{"batch": BATCH, **options})
+    settings = kind.settings_type(learning_rate=RATE, **{"batch": BATCH, **options})
     return kind(model(name), Population(TRAIN, parts, seed=3), HELD_OUT, settings)
 
 
@@ -135,7 +140,7 @@ def changes(before: Any, after: Any) -> dict[str, Tensor]:
 def test_one_server_part_and_cuts_of_each_clients_own_are_the_plain_loop(name: str, way: str) -> None:
     procedure, plain = build(name=name, server_part="shared", way=way), model(name)
     for order in orders(2):
-        progress = procedure.round(Plan(EVERYONE, cut=CUTS[name]))
+        progress = procedure.round(AdaptiveSplitPlan(EVERYONE, cut=CUTS[name]))
         plain, moved = adaptive_round(plain, order, CUTS[name].tolist())
     assert apart(plain, procedure.parameters) < 1e-6
     expected = [float(torch.cat([value.flatten() for value in own.values()]).norm()) for own in moved]
@@ -146,7 +151,7 @@ def test_absent_clients_and_given_weights_count_as_in_the_plain_loop() -> None:
     server, given = np.array([0, -1, 0, 0, 0]), np.array([1.0, np.nan, 0.5, 3.0, 2.0])
     cut = np.array([2, 0, 1, 3, 1])
     procedure, plain, present = build(server_part="shared"), model(), [0, 2, 3, 4]
-    progress = procedure.round(Plan(server, weights=given, cut=cut))
+    progress = procedure.round(AdaptiveSplitPlan(server, weights=given, cut=cut))
     order = [orders(1)[0][n] for n in present]
     plain, _ = adaptive_round(plain, order, cut[present].tolist(), given[present].tolist())
     assert apart(plain, procedure.parameters) < 1e-6
@@ -163,7 +168,7 @@ def test_one_cut_for_all_is_split_federated_learning(name: str, server_part: str
         split = build(SplitFed, name, server_part=server_part, cut=cut)
         for _ in range(2):
             ours, theirs = own.round(), split.round()
-            named.round(Plan(EVERYONE, cut=np.full(CLIENTS, cut)))
+            named.round(AdaptiveSplitPlan(EVERYONE, cut=np.full(CLIENTS, cut)))
         assert furthest(weights(own), weights(split)) < (1e-6 if server_part == "shared" else 1e-30)
         assert furthest(weights(own), weights(named)) == 0
         np.testing.assert_allclose(ours.client_loss, theirs.client_loss, rtol=1e-5)
@@ -178,7 +183,7 @@ def test_averaged_server_parts_are_federated_averaging_whatever_the_cuts(name: s
     rng = np.random.default_rng(draw)
     procedure, plain = build(name=name, proximal=0.2), model(name)
     for order in orders(2):
-        procedure.round(Plan(EVERYONE, cut=rng.integers(1, BLOCKS[name] + 1, CLIENTS)))
+        procedure.round(AdaptiveSplitPlan(EVERYONE, cut=rng.integers(1, BLOCKS[name] + 1, CLIENTS)))
         whole: Any = fed_avg(plain, TRAIN, order, RATE, BATCH, mu=0.2)
         plain = whole
     assert apart(plain, procedure.parameters) < 1e-5
@@ -191,7 +196,7 @@ def test_one_client_with_any_cut_is_central_gradient_descent(name: str, server_p
     for cut in range(1, BLOCKS[name] + 1):
         procedure, plain = build(name=name, parts=whole, server_part=server_part), model(name)
         for (order,) in orders(2, whole):
-            procedure.round(Plan(np.zeros(1, np.int64), cut=np.array([cut])))
+            procedure.round(AdaptiveSplitPlan(np.zeros(1, np.int64), cut=np.array([cut])))
             sgd(plain, TRAIN, order, RATE, BATCH)
         assert apart(plain, procedure.parameters) < 1e-5
 
@@ -201,14 +206,25 @@ def test_stacked_and_looped_clients_agree_with_a_proximal_term() -> None:
     one, other, without = build(**options), build(**options, way="looped"), build(server_part="shared")
     for procedure in (one, other, without):
         for _ in range(2):
-            procedure.round(Plan(EVERYONE, cut=CUTS["mlp"]))
+            procedure.round(AdaptiveSplitPlan(EVERYONE, cut=CUTS["mlp"]))
     assert furthest(weights(one), weights(other)) < 1e-6
     assert furthest(weights(one), weights(without)) > 1e-4
 
 
+@pytest.mark.parametrize("proximal", [0.0, 0.5])
+def test_stacked_copies_of_blocks_are_looped_ones(proximal: float) -> None:
+    stacked, looped = (build(server_part="shared", proximal=proximal, way=way) for way in ("auto", "looped"))
+    stacked.whole = Segment(nn.Sequential(*stacked.model))
+    assert stacked.way(Segment(nn.Sequential()), stacked.whole, alone=False) == "stacked"
+    for procedure in (stacked, looped):
+        for _ in range(2):
+            procedure.round(AdaptiveSplitPlan(EVERYONE, cut=CUTS["mlp"]))
+    assert 0 < furthest(weights(stacked), weights(looped)) < 1e-6
+
+
 @server_parts
 def test_bytes_are_those_of_each_clients_cut(server_part: str) -> None:
-    progress = build(server_part=server_part).round(Plan(EVERYONE, cut=CUTS["mlp"]))
+    progress = build(server_part=server_part).round(AdaptiveSplitPlan(EVERYONE, cut=CUTS["mlp"]))
     features = {1: 128, 2: 64, 3: 10}
     vehicle = {1: 64 * 128 + 128, 2: 64 * 128 + 128 + 128 * 64 + 64, 3: 64 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10}
     pairs = list(zip(SIZES, CUTS["mlp"].tolist(), strict=True))
@@ -218,7 +234,7 @@ def test_bytes_are_those_of_each_clients_cut(server_part: str) -> None:
 
 @server_parts
 def test_state_goes_on_exactly(server_part: str) -> None:
-    plans = [Plan(np.array([0, 0, -1, 0, 0]), cut=np.roll(CUTS["mlp"], shift)) for shift in range(4)]
+    plans = [AdaptiveSplitPlan(np.array([0, 0, -1, 0, 0]), cut=np.roll(CUTS["mlp"], shift)) for shift in range(4)]
     whole, first, second = (build(server_part=server_part) for _ in range(3))
     for plan in plans:
         whole.round(plan)
@@ -233,16 +249,16 @@ def test_state_goes_on_exactly(server_part: str) -> None:
 @server_parts
 def test_a_round_that_fails_changes_nothing(server_part: str) -> None:
     procedure = build(server_part=server_part)
-    procedure.round(Plan(EVERYONE, cut=CUTS["mlp"]))
+    procedure.round(AdaptiveSplitPlan(EVERYONE, cut=CUTS["mlp"]))
     before, kept = weights(procedure), procedure.population.data.inputs[PARTS[2]].clone()
     procedure.population.data.inputs[PARTS[2]] = torch.nan
     try:
         with pytest.raises(TrainingDiverged, match=r"round 1: the loss of client_2 is nan, must be finite"):
-            procedure.round(Plan(EVERYONE, cut=CUTS["mlp"]))
+            procedure.round(AdaptiveSplitPlan(EVERYONE, cut=CUTS["mlp"]))
     finally:
         procedure.population.data.inputs[PARTS[2]] = kept
     with pytest.raises(ValueError, match=r"cut of client_3 is 4, must be in 1\.\.3: the model has 3 blocks"):
-        procedure.round(Plan(EVERYONE, cut=np.array([1, 1, 1, 4, 5])))
+        procedure.round(AdaptiveSplitPlan(EVERYONE, cut=np.array([1, 1, 1, 4, 5])))
     assert furthest(weights(procedure), before) == 0
     assert procedure.rounds == 1
 
@@ -253,19 +269,16 @@ def test_a_round_that_fails_changes_nothing(server_part: str) -> None:
         ({"cut": np.array([1, 2, 0, 1, 1])}, "cut of client_2 is 0, must be at least 1 and finite"),
         ({"cut": np.ones(5)}, r"cut are float64 \(5,\), must be integers \(5,\)"),
         ({"cut": np.ones(4, np.int64)}, r"cut are int64 \(4,\), must be integers \(5,\)"),
-        ({"bits": np.array([2, 32, 33, 1, 8])}, r"bits of client_2 is 33, must be in 2\.\.32"),
-        ({"bits": np.array([2, 32, 8, 1, 8])}, r"bits of client_3 is 1, must be in 2\.\.32"),
-        ({"bits": np.full(5, 8.0)}, r"bits are float64 \(5,\), must be integers"),
     ],
 )
 def test_plans_that_do_not_fit(values: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build().round(Plan(EVERYONE, **values))
+        build().round(AdaptiveSplitPlan(EVERYONE, **values))
 
 
-def test_absent_clients_are_not_asked_for_cuts_and_bits() -> None:
+def test_absent_clients_are_not_asked_for_cuts() -> None:
     server = np.array([0, -1, 0, 0, 0])
-    Plan(server, cut=np.array([1, 0, 1, 2, 3]), bits=np.array([2, 0, 32, 8, 8])).check(CLIENTS, 1)
+    AdaptiveSplitPlan(server, cut=np.array([1, 0, 1, 2, 3])).check(CLIENTS, 1)
 
 
 @pytest.mark.parametrize("cut", [0, 4])
@@ -284,11 +297,11 @@ def test_parts_of_a_model_are_joined_again() -> None:
 
 
 def test_a_task_learns_digits_with_cuts_that_change() -> None:
-    learning = make_task("digits", server_part="shared", batch=8).adaptive_split(8, seed=0)
+    learning = make_task("digits", server_part="shared", batch=8).build("adaptive_split", 8, seed=0)
     rng = np.random.default_rng(0)
     assert isinstance(learning, AdaptiveSplit)
     for _ in range(20):
-        progress = learning.round(Plan(np.zeros(8, np.int64), cut=rng.integers(1, 4, 8)))
+        progress = learning.round(AdaptiveSplitPlan(np.zeros(8, np.int64), cut=rng.integers(1, 4, 8)))
     assert progress.accuracy > 0.9
 
 
@@ -348,10 +361,10 @@ def test_a_small_stem_keeps_the_images_as_large_as_they_are() -> None:
 def test_a_residual_network_is_trained_at_cuts_of_each_clients_own(server_part: str) -> None:
     pytest.importorskip("transformers")
     own = make_model("resnet18", (1, 8, 8), 10, stem="cifar", seed=1, **REDUCED)
-    settings = LearningSettings.create({"learning_rate": RATE, "batch": BATCH, "server_part": server_part})
+    settings = AdaptiveSplitSettings.create({"learning_rate": RATE, "batch": BATCH, "server_part": server_part})
     procedure = AdaptiveSplit(own, Population(TRAIN, PARTS, seed=3), HELD_OUT, settings)
     cuts = np.array([1, 2, 3, 4, 1])
-    procedure.round(Plan(EVERYONE, cut=cuts))
+    procedure.round(AdaptiveSplitPlan(EVERYONE, cut=cuts))
     expected: Any = own
     if server_part == "averaged":
         expected = fed_avg(own, TRAIN, orders(1)[0], RATE, BATCH)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedtwin.federated import readers
-from fedtwin.federated.cifar import load_arrays
-from fedtwin.federated.data import Dataset, digits
-from fedtwin.federated.idx import read_idx
-from fedtwin.federated.images import read_image
-from fedtwin.federated.readers import load_dataset, read_dataset
+from fedtwin.federated.data import readers
+from fedtwin.federated.data.cifar import load_arrays
+from fedtwin.federated.data.dataset import Dataset, digits
+from fedtwin.federated.data.idx import read_idx
+from fedtwin.federated.data.images import read_image
+from fedtwin.federated.data.readers import load_dataset, read_dataset
 from PIL import Image
 from scipy.io import savemat
 
@@ -342,12 +342,12 @@ def test_transparency_is_dropped(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(tmp_path / name)[:, 0, 0], [10, 20, 30])
 
 
-def test_gray_images_among_coloured_ones(tmp_path: Path) -> None:
+def test_gray_images_among_colored_ones(tmp_path: Path) -> None:
     gray = write_image(tmp_path / "train/a/0.png", bytes_of(2, 2))
-    colour = write_image(tmp_path / "train/b/0.png", bytes_of(2, 2, 3))
+    color = write_image(tmp_path / "train/b/0.png", bytes_of(2, 2, 3))
     for name in "ab":
         write_image(tmp_path / "test" / name / "0.png", bytes_of(2, 2, 3))
-    assert_is(read_dataset(tmp_path)[0], np.stack([np.repeat(gray, 3, axis=0), colour]), [0, 1], 2)
+    assert_is(read_dataset(tmp_path)[0], np.stack([np.repeat(gray, 3, axis=0), color]), [0, 1], 2)
 
 
 def test_images_are_resized_on_demand(tmp_path: Path) -> None:
@@ -424,10 +424,10 @@ def test_too_few_images_to_hold_any_out(tmp_path: Path) -> None:
 SIGNS = ("Filename", "Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId")
 
 
-def write_signs(folder: Path, table: Path, colours: list[int], labels: list[int]) -> None:
+def write_signs(folder: Path, table: Path, colors: list[int], labels: list[int]) -> None:
     rows = [";".join(SIGNS)]
-    for i, (colour, label) in enumerate(zip(colours, labels, strict=True)):
-        write_image(folder / f"{i:05d}.ppm", np.full((10 + i, 12, 3), colour, np.uint8))
+    for i, (color, label) in enumerate(zip(colors, labels, strict=True)):
+        write_image(folder / f"{i:05d}.ppm", np.full((10 + i, 12, 3), color, np.uint8))
         rows.append(f"{i:05d}.ppm;12;{10 + i};1;1;9;9;{label}")
     table.write_text("\n".join(rows) + "\n")
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from fedtwin.core.randomness import generator
-from fedtwin.federated import leakage
-from fedtwin.federated.data import Dataset, digits
-from fedtwin.federated.leakage import (
+from fedtwin.federated.data.dataset import Dataset, digits
+from fedtwin.federated.models.registry import make_model
+from fedtwin.studies import leakage
+from fedtwin.studies.attackers import SETTINGS, LeakageOptions, make_scene, mean_pictures
+from fedtwin.studies.leakage import (
     CEILING,
     feature_mismatch,
     gradient_mismatch,
@@ -21,19 +23,7 @@ from fedtwin.federated.leakage import (
     psnr,
     reconstruct,
 )
-from fedtwin.federated.leakage_study import (
-    SETTINGS,
-    LeakageOptions,
-    Study,
-    bootstrap_interval,
-    draw_grid,
-    leakage_study,
-    main,
-    make_scene,
-    mean_pictures,
-    summarise,
-)
-from fedtwin.federated.models import make_model
+from fedtwin.studies.leakage_study import Study, bootstrap_interval, draw_grid, leakage_study, main, summarize
 
 DATA = digits()
 SMALL = LeakageOptions(samples=2, seen=200, restarts=2, iterations=120)
@@ -53,15 +43,15 @@ def one(sample: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_psnr_is_the_one_computed_by_hand() -> None:
-    grey = torch.full(SHAPE, 0.5)
-    assert psnr(grey, grey + 0.1) == pytest.approx(20.0, abs=1e-5)  # MSE 0.01
-    half = grey.clone()
+    gray = torch.full(SHAPE, 0.5)
+    assert psnr(gray, gray + 0.1) == pytest.approx(20.0, abs=1e-5)  # MSE 0.01
+    half = gray.clone()
     half[:, :4] += 0.2  # half of the pixels off by 0.2: MSE 0.02, 10 log10(50)
-    assert mean_squared_error(grey, half) == pytest.approx(0.02)
-    assert psnr(grey, half) == pytest.approx(16.9897, abs=1e-4)
-    assert psnr(grey, grey) == math.inf
+    assert mean_squared_error(gray, half) == pytest.approx(0.02)
+    assert psnr(gray, half) == pytest.approx(16.9897, abs=1e-4)
+    assert psnr(gray, gray) == math.inf
     with pytest.raises(ValueError, match=r"pictures are \(1, 8, 8\) and \(8, 8\)"):
-        psnr(grey, grey[0])
+        psnr(gray, gray[0])
 
 
 def test_roughness_and_overshoot_by_hand() -> None:
@@ -181,7 +171,7 @@ def test_no_effort_is_refused(effort: Any) -> None:
 
 def test_what_each_attacker_finds(study: Study) -> None:
     assert [row.setting for row in study.rows] == list(SETTINGS)
-    mean = {line["setting"]: line["psnr"] for line in summarise(study)}
+    mean = {line["setting"]: line["psnr"] for line in summarize(study)}
     assert mean["plain"] == mean["known_head"] == CEILING
     assert max(mean["guessed_head"], mean["learned_head"]) < 10.0
     assert 10.0 < mean["label_only"] < mean["public_data"] < mean["plain"] - 10.0
@@ -196,10 +186,10 @@ def test_what_each_attacker_finds(study: Study) -> None:
 
 
 def test_falls_are_paired_differences(study: Study) -> None:
-    lines = summarise(study)
+    lines = summarize(study)
     assert all(line["fall"] == pytest.approx(lines[0]["psnr"] - line["psnr"]) for line in lines)
     assert all(line["fall_interval"][0] <= line["fall"] <= line["fall_interval"][1] for line in lines)
-    assert "fall" not in summarise(Study(study.options, study.rows[1:], study.originals))[0]
+    assert "fall" not in summarize(Study(study.options, study.rows[1:], study.originals))[0]
 
 
 def test_a_setting_depends_on_the_seed_alone() -> None:
@@ -234,7 +224,9 @@ def test_scenes_that_can_not_be_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown value of model 'vit'"):
         LeakageOptions(model="vit")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the client has 1797 samples of 1797"):
-        leakage_study(LeakageOptions(samples=1797))
+        leakage_study(LeakageOptions(samples=1797, seen=1797))
+    with pytest.raises(ValueError, match="seen is 10, must be at least samples = 20"):
+        LeakageOptions(seen=10)
     with pytest.raises(ValueError, match="cut is 3, must be at most 2"):
         leakage_study(LeakageOptions(cut=3))
     zeros = DATA.take((DATA.labels == 0).nonzero().flatten())

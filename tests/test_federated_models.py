@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 from fedtwin.envs.association import AssociationParams
-from fedtwin.federated import profile as profiles
-from fedtwin.federated.large_models import FrozenBatchNorm, freeze_batch_norm, frozen_blocks
-from fedtwin.federated.models import MODELS, LastState, SplitModel, make_model
-from fedtwin.federated.pretrained import load_pretrained
-from fedtwin.federated.profile import ENTRIES, measure, profile, stored_profile
+from fedtwin.federated.models import profile as profiles
+from fedtwin.federated.models.large_models import FrozenBatchNorm, freeze_batch_norm, frozen_blocks
+from fedtwin.federated.models.pretrained import load_pretrained
+from fedtwin.federated.models.profile import ENTRIES, measure, profile, stored_profile
+from fedtwin.federated.models.registry import MODELS, make_model
+from fedtwin.federated.models.split_model import LastState, SplitModel
 from torch import Tensor, nn
 
 EXTRA = all(importlib.util.find_spec(name) for name in ("transformers", "peft"))
@@ -86,9 +87,9 @@ def test_samples_of_a_batch_do_not_touch_each_other(name: str) -> None:
 
 
 def test_the_extra_is_imported_when_a_large_model_is_built() -> None:
-    code = "import sys, fedtwin.federated.large_models, fedtwin.federated.profile; print(*sys.modules)"
+    code = "import sys, fedtwin.federated.models.large_models, fedtwin.federated.models.profile; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert "fedtwin.federated.large_models" in loaded
+    assert "fedtwin.federated.models.large_models" in loaded
     assert not {"transformers", "peft"} & set(loaded)
 
 
@@ -137,15 +138,15 @@ def test_the_reduced_recognition_model_learns_and_its_head_and_statistics_rest(n
     inputs = stripes + 0.1 * torch.rand(8, *CLIPS, generator=generator)
     head, _ = model.split(2)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
     losses = []
     model.train()
     for _ in range(10):
         loss = nn.functional.cross_entropy(model(inputs), labels)
         losses.append(loss.item())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
     assert losses[-1] < 0.8 * losses[0]
     rests = set(head.state_dict()) | {name for name in before if "running" in name}
     assert {name for name, tensor in model.state_dict().items() if torch.equal(tensor, before[name])} == rests
@@ -360,7 +361,7 @@ def test_published_sizes(name: str, parameters: int, multiply_adds: float | None
 
 @pytest.mark.parametrize("name", rows(ENTRIES, lambda name: ENTRIES[name].model in LARGE))
 def test_the_stored_table_is_up_to_date(name: str) -> None:
-    assert measure(name) == stored_profile(name), "run python -m fedtwin.federated.profile"
+    assert measure(name) == stored_profile(name), "run python -m fedtwin.federated.models.profile"
 
 
 def test_the_stored_table_is_written_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

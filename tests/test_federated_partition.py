@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedtwin.federated import clips as clips_module
-from fedtwin.federated.clips import MOTIONS, Poses, clips, render
-from fedtwin.federated.data import Dataset, digits
-from fedtwin.federated.partition import (
+from fedtwin.federated.data import clips as clips_module
+from fedtwin.federated.data.clips import MOTIONS, Poses, clips, render
+from fedtwin.federated.data.dataset import Dataset, digits
+from fedtwin.federated.data.partition import (
     PARTITIONS,
     by_indices,
     dirichlet,

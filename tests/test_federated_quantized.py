@@ -11,20 +11,22 @@ import numpy as np
 import pytest
 import torch
 from federated_oracle import average
-from fedtwin.federated.benefit import PICTURE, RESULTS, BenefitOptions, Fit, Row, as_json, learn
-from fedtwin.federated.benefit import main as benefit_main
-from fedtwin.federated.data import digits
-from fedtwin.federated.local import Channel, TrainingDiverged
-from fedtwin.federated.models import SplitModel, make_model
-from fedtwin.federated.plan import Plan
-from fedtwin.federated.population import Population
-from fedtwin.federated.procedure import LearningSettings
-from fedtwin.federated.profile import stored_profile
-from fedtwin.federated.quantized_splitting import QuantizedChannel, QuantizedSplit
-from fedtwin.federated.quantizer import Encoded, decode, encode, pack, unpack
+from fedtwin.federated.data.dataset import digits
+from fedtwin.federated.data.population import Population
+from fedtwin.federated.engine.channel import Channel
+from fedtwin.federated.engine.quantized_channel import QuantizedChannel
+from fedtwin.federated.engine.quantizer import Encoded, decode, encode, pack, unpack
+from fedtwin.federated.engine.work import TrainingDiverged
+from fedtwin.federated.models.profile import stored_profile
+from fedtwin.federated.models.registry import make_model
+from fedtwin.federated.models.split_model import SplitModel
+from fedtwin.federated.procedure import Round
+from fedtwin.federated.procedures.quantized_split import QuantizedSplit, QuantizedSplitPlan
+from fedtwin.federated.procedures.splitfed import SplitFed
 from fedtwin.federated.run import CHECKPOINT, run
-from fedtwin.federated.splitting import SplitFed
-from fedtwin.federated.tasks import Task, make_task
+from fedtwin.federated.task import Task, make_task
+from fedtwin.studies.benefit import PICTURE, RESULTS, BenefitOptions, Fit, Row, as_json, learn
+from fedtwin.studies.benefit import main as benefit_main
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -191,7 +193,7 @@ def model(name: str = "mlp") -> SplitModel:
 
 
 def build(kind: type[Any] = QuantizedSplit, name: str = "mlp", **options: Any) -> Any:
-    settings = LearningSettings(learning_rate=RATE, **{"batch": BATCH, **options})
+    settings = kind.settings_type(learning_rate=RATE, **{"batch": BATCH, **options})
     return kind(model(name), Population(TRAIN, PARTS, seed=3), HELD_OUT, settings)
 
 
@@ -217,7 +219,7 @@ def coarse(x: Tensor, bits: int) -> Tensor:
     return torch.tensor([low + step * round((v - low) / step) for v in x.flatten().tolist()]).view(x.shape)
 
 
-def quantised_round(
+def quantized_round(
     head: nn.Module, body: nn.Module, order: list[Tensor], bits: list[int]
 ) -> tuple[nn.Module, nn.Module]:
     """One round with a server part for each client; the client backpropagates what it decodes."""
@@ -241,15 +243,15 @@ def quantised_round(
 
 @names
 @pytest.mark.parametrize("cut", [1, 2])
-def test_quantised_learning_is_the_plain_loop(name: str, cut: int) -> None:
+def test_quantized_learning_is_the_plain_loop(name: str, cut: int) -> None:
     """A rounding error may move a number to the neighbouring level, so that few weights differ a little."""
     procedure = build(name=name, cut=cut)
     head, body = model(name).split(cut)
     first: Any = model(name).split(cut)
     parts: tuple[nn.Module, nn.Module] = (head, body)
     for order in orders(2):
-        procedure.round(Plan(EVERYONE, bits=BITS))
-        parts = quantised_round(*parts, order, BITS.tolist())
+        procedure.round(QuantizedSplitPlan(EVERYONE, bits=BITS))
+        parts = quantized_round(*parts, order, BITS.tolist())
     ours = torch.cat([p.detach().flatten() for p in procedure.trained_model().parameters()])
     theirs = torch.cat([p.detach().flatten() for part in parts for p in part.parameters()])
     start = torch.cat([p.detach().flatten() for part in first for p in part.parameters()])
@@ -266,8 +268,8 @@ def test_quantised_learning_is_the_plain_loop(name: str, cut: int) -> None:
 @server_parts
 @pytest.mark.parametrize("way", ["auto", "looped"])
 def test_with_32_bits_it_is_split_federated_learning_to_the_last_bit(name: str, server_part: str, way: str) -> None:
-    options: Any = {"server_part": server_part, "way": way, "stochastic_rounding": True}
-    ours, theirs = build(name=name, **options), build(SplitFed, name, **options)
+    options: Any = {"server_part": server_part, "way": way}
+    ours, theirs = build(name=name, stochastic_rounding=True, **options), build(SplitFed, name, **options)
     for _ in range(2):
         mine, other = ours.round(), theirs.round()
     assert same(ours, theirs)
@@ -289,7 +291,7 @@ def test_stacked_and_looped_clients_agree(server_part: str, stochastic: bool) ->
 
 @spans
 def test_bytes_are_those_of_the_encoded_tensors(span: str) -> None:
-    progress = build(quantizer_span=span).round(Plan(EVERYONE, bits=BITS))
+    progress = build(quantizer_span=span).round(QuantizedSplitPlan(EVERYONE, bits=BITS))
     head = (64 * 128 + 128) * 4
     for size, bits, up, down in zip(SIZES, BITS.tolist(), progress.uplink_bytes, progress.downlink_bytes, strict=True):
         steps = [min(BATCH, size - first) for first in range(0, size, BATCH)]
@@ -299,7 +301,7 @@ def test_bytes_are_those_of_the_encoded_tensors(span: str) -> None:
 
 
 def test_bits_of_the_settings_hold_for_all() -> None:
-    plan = Plan(EVERYONE, bits=np.full(CLIENTS, 3))
+    plan = QuantizedSplitPlan(EVERYONE, bits=np.full(CLIENTS, 3))
     one, other = build(bits=3), build()
     for procedure, own in ((one, None), (other, plan)):
         procedure.round(own)
@@ -326,7 +328,7 @@ def test_a_gradient_that_arrives_is_the_decoded_one(name: str) -> None:
         batches = procedure.population.batches(np.arange(CLIENTS), samples=None, batch=0, epochs=1)
         arrays = (np.zeros(CLIENTS), np.zeros(CLIENTS), np.zeros((2, CLIENTS)))
         channel: Channel = Scaled(factor)
-        procedure.train_over(channel, Plan.everyone(CLIENTS), batches, *arrays)
+        procedure.train_over(channel, Round(QuantizedSplitPlan.everyone(CLIENTS), batches, *arrays))
         return {key: value - before[key] for key, value in procedure.tensors().items()}
 
     none, once, twice = change(0.0), change(1.0), change(2.0)
@@ -339,7 +341,10 @@ def test_a_gradient_that_arrives_is_the_decoded_one(name: str) -> None:
 @names
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_state_goes_on_exactly(name: str, stochastic: bool) -> None:
-    plans = [Plan(np.array([0, 0, -1, 0, 0]), bits=np.roll(np.array([3, 5, 2, 32, 8]), shift)) for shift in range(4)]
+    plans = [
+        QuantizedSplitPlan(np.array([0, 0, -1, 0, 0]), bits=np.roll(np.array([3, 5, 2, 32, 8]), shift))
+        for shift in range(4)
+    ]
     whole, first, second = (build(name=name, stochastic_rounding=stochastic) for _ in range(3))
     for plan in plans:
         whole.round(plan)
@@ -352,8 +357,8 @@ def test_state_goes_on_exactly(name: str, stochastic: bool) -> None:
 
 
 def test_a_killed_run_with_stochastic_rounding_ends_with_the_same_weights(tmp_path: Path) -> None:
-    def learning() -> QuantizedSplit:
-        return make_task("digits", bits=3, stochastic_rounding=True).quantized_split(20, seed=5)
+    def learning() -> Any:
+        return make_task("digits", bits=3, stochastic_rounding=True).build("quantized_split", 20, seed=5)
 
     whole, resumed = learning(), learning()
     run(whole, 4, tmp_path / "whole")
@@ -379,10 +384,12 @@ def test_stochastic_rounding_draws_anew_in_every_round_and_for_every_client() ->
     assert same(one, other)
     assert not same(one, nearest)
     message = [numbers(16, 40)] * 2
-    first, second = one.open_channel(Plan.everyone(CLIENTS), np.array([0, 1])).up([0, 1], message)
+    first, second = one.open_channel(QuantizedSplitPlan.everyone(CLIENTS), np.array([0, 1])).up([0, 1], message)
     assert not torch.equal(first, second)
     one.rounds += 1
-    assert not torch.equal(first, one.open_channel(Plan.everyone(CLIENTS), np.array([0])).up([0], message[:1])[0])
+    assert not torch.equal(
+        first, one.open_channel(QuantizedSplitPlan.everyone(CLIENTS), np.array([0])).up([0], message[:1])[0]
+    )
 
 
 @names
@@ -414,7 +421,10 @@ def test_messages_of_different_sizes_and_bits_arrive_in_their_places() -> None:
 
 def test_digits_are_learned_with_few_bits_and_few_bytes() -> None:
     task = make_task("digits", batch=8, bits=4, stochastic_rounding=True)
-    few, many = task.quantized_split(8, seed=0), make_task("digits", batch=8).quantized_split(8, seed=0)
+    few, many = (
+        task.build("quantized_split", 8, seed=0),
+        make_task("digits", batch=8).build("quantized_split", 8, seed=0),
+    )
     for _ in range(15):
         coarse_progress, progress = few.round(), many.round()
     assert progress.accuracy > 0.85
@@ -432,6 +442,23 @@ def test_a_vision_transformer_whose_embedding_alone_is_on_the_device() -> None:
     assert embedding.client_parameter_bits == 32 * (768 * 3 * 32**2 + 768 + 768 + 50 * 768)
     assert embedding.client_parameter_bits + embedding.server_parameter_bits == 32 * 88_224_232
     assert stored_profile("vit_b16").cut(1).activation_bits == 32 * 197 * 768
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([2, 32, 33, 1, 8]), r"bits of client_2 is 33, must be in 2\.\.32"),
+        (np.array([2, 32, 8, 1, 8]), r"bits of client_3 is 1, must be in 2\.\.32"),
+        (np.full(5, 8.0), r"bits are float64 \(5,\), must be integers"),
+    ],
+)
+def test_plans_that_do_not_fit(values: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build().round(QuantizedSplitPlan(EVERYONE, bits=values))
+
+
+def test_absent_clients_are_not_asked_for_bits() -> None:
+    QuantizedSplitPlan(np.array([0, -1, 0, 0, 0]), bits=np.array([2, 0, 32, 8, 8])).check(CLIENTS, 1)
 
 
 # Accuracy against bits
@@ -483,7 +510,7 @@ def test_the_command_trains_what_is_missing_and_writes_results(
     assert "there are 2 rows of 2 bits, must be at least 4 of 3" in capsys.readouterr().err
     first = json.loads((tmp_path / RESULTS).read_text())
     assert ([(row["bits"], row["seed"]) for row in first["rows"]], first["fit"]) == ([(2, 0), (32, 0)], None)
-    monkeypatch.setattr("fedtwin.federated.benefit.learn", only((4, 8)))
+    monkeypatch.setattr("fedtwin.studies.benefit.learn", only((4, 8)))
     benefit_main([*command, "--bits", "32", "2", "4", "8"])
     assert "a + c = " in capsys.readouterr().out
     second = json.loads((tmp_path / RESULTS).read_text())
@@ -515,7 +542,7 @@ def test_a_row_is_the_learning_of_its_bits_and_seed() -> None:
     options = BenefitOptions(**QUICK)
     task = make_task("digits", bits=8, score_every=2)
     row = learn(task, options, 3, 7)
-    procedure = make_task("digits", bits=3).quantized_split(20, seed=7)
+    procedure = make_task("digits", bits=3).build("quantized_split", 20, seed=7)
     progress = [procedure.round() for _ in range(2)]
     assert (row.bits, row.seed, row.accuracy, row.loss) == (3, 7, progress[1].accuracy, progress[1].loss)
     assert row.uplink_bytes == sum(float(one.uplink_bytes.sum()) for one in progress)

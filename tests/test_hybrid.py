@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.agents import D3QN, DDPG, D3QNSettings, DDPGSettings
-from fedtwin.agents.hybrid import HybridView, as_scores
+from fedtwin.agents.hybrid import HybridView, as_scores, decide_exactly
 from fedtwin.agents.networks import SharedNetworks
+from fedtwin.agents.recipes import recipe
 from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
-from fedtwin.baselines import find_solver, quantization, split_point
-from fedtwin.baselines.learned import decide_exactly
+from fedtwin.baselines import quantization, split_point
 from fedtwin.core.log import LOG
 from fedtwin.envs.simulator import Simulator
 from fedtwin.evaluate import main as evaluate
+from fedtwin.evaluation.methods import find_method
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from test_agents import Stop, equal, generator, random_batch, weights
@@ -36,7 +37,7 @@ def system_of(name: str, **options: Any) -> Any:
 
 
 def view_of(name: str, copies: int = COPIES, system: dict[str, Any] | None = None, **options: Any) -> HybridView:
-    return HybridView(system_of(name, **(system or {})), copies, decide_exactly, **options)
+    return HybridView(system_of(name, **(system or {})), copies, **options)
 
 
 # What is decided, by hand.
@@ -181,11 +182,11 @@ def test_bad_actions(actions: np.ndarray, message: str) -> None:
 
 def test_what_has_no_exact_numbers_is_refused() -> None:
     with pytest.raises(ValueError, match="association has no numbers beside its choices"):
-        HybridView(envs.make_system("association"), 2, decide_exactly)
+        HybridView(envs.make_system("association"), 2)
     with pytest.raises(ValueError, match="device is cpu, must be None"):
         view_of("split_point", device="cpu")
     system = envs.make_system("association")
-    with pytest.raises(ValueError, match="unknown system with an exact allocator 'association'"):
+    with pytest.raises(ValueError, match="association has no exact numbers for given choices"):
         decide_exactly(system, None, np.zeros((16, 40)))
 
 
@@ -236,8 +237,9 @@ def test_the_shared_network_equals_plain_loops() -> None:
 
 
 def learner(view: HybridView, **settings: Any) -> D3QN:
-    values = {**D3QN.presets["hybrid"], "hidden": (8, 6), "replay": 512, "batch": 16, "learn_after": 64, **settings}
-    return D3QN.for_env(view, D3QNSettings.create(values))
+    small = {"hidden": (8, 6), "replay": 512, "batch": 16, "learn_after": 64}
+    values = {**recipe(view.system.name, "hybrid"), **small, **settings}
+    return D3QN.for_env(view, D3QNSettings.pick(values))
 
 
 def test_targets_and_loss_of_the_shared_network_equal_plain_loops() -> None:
@@ -335,7 +337,7 @@ def rounds(name: str, copies: int, device: str | None = None, **options: Any) ->
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("options", [{}, {"twin_error_db": 4.0}, {"dtype": "float32"}])
 def test_solvers_decide_batches_rows_and_tensors(name: str, kind: str, options: dict[str, Any], tmp_path: Path) -> None:
-    solve = find_solver(name, f"{kind}:{saved(kind, name, tmp_path)}")
+    solve = find_method(name, f"{kind}:{saved(kind, name, tmp_path)}")
     system, state = rounds(name, 12, **options)
     decision = solve(system, state)
     system.check_decision(state, decision, complete=True)
@@ -362,7 +364,7 @@ def test_hybrid_solvers_play_the_legal_choices_of_highest_values(name: str, tmp_
     with torch.no_grad():
         values = agent.averaged(torch.as_tensor(observation)).numpy()
     values = np.where(mask == 1, values, -np.inf)
-    decision = find_solver(name, f"hybrid:{path}")(system, state)
+    decision = find_method(name, f"hybrid:{path}")(system, state)
     for copy in range(12):
         if name == "split_point":
             asked = values[copy].argmax(axis=-1)
@@ -380,7 +382,7 @@ def test_hybrid_solvers_play_the_legal_choices_of_highest_values(name: str, tmp_
 @pytest.mark.parametrize("kind", ["ddpg", "hybrid"])
 def test_shared_weights_decide_for_other_numbers_of_agents(kind: str, tmp_path: Path) -> None:
     """Also where copies and agents could be taken for each other: 4 copies of 6 are not 6 of 4."""
-    solve = find_solver("split_point", f"{kind}:{saved(kind, 'split_point', tmp_path)}")
+    solve = find_method("split_point", f"{kind}:{saved(kind, 'split_point', tmp_path)}")
     system, state = rounds("split_point", 4, num_vehicles=6)
     decision = solve(system, state)
     for copy in range(4):
@@ -394,18 +396,18 @@ def test_weights_of_something_else_are_named(kind: str, tmp_path: Path) -> None:
     path = saved(kind, "split_point", tmp_path)
     system, state = rounds("quantization", 2)
     with pytest.raises(ValueError, match="the weights are for observation_size = 12, quantization has 6"):
-        find_solver("quantization", f"{kind}:{path}")(system, state)
+        find_method("quantization", f"{kind}:{path}")(system, state)
     with pytest.raises(ValueError, match="unknown method of association with weights"):
-        find_solver("association", f"{kind}:{path}")
+        find_method("association", f"{kind}:{path}")
     with pytest.raises(FileNotFoundError, match="there is no such file"):
-        find_solver("split_point", f"{kind}:{tmp_path / 'nothing'}")
+        find_method("split_point", f"{kind}:{tmp_path / 'nothing'}")
     other = saved({"ddpg": "hybrid", "hybrid": "ddpg"}[kind], "split_point", tmp_path)
     with pytest.raises(ValueError, match=r"holds (d3qn|ddpg), not (d3qn|ddpg)"):
-        find_solver("split_point", f"{kind}:{other}")
+        find_method("split_point", f"{kind}:{other}")
     own = saved(kind, "split_point", tmp_path, network="independent")
     system, state = rounds("split_point", 2, num_vehicles=6)
     with pytest.raises(ValueError, match="the weights are for agents = 4, split_point has 6"):
-        find_solver("split_point", f"{kind}:{own}")(system, state)
+        find_method("split_point", f"{kind}:{own}")(system, state)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -19,14 +19,16 @@ from fedtwin.core.log import read_log
 from fedtwin.envs.learning import LiveLearning
 from fedtwin.envs.simulator import Simulator
 from fedtwin.evaluate import main
-from fedtwin.evaluation.learning_curves import half_width, summarise_learning
-from fedtwin.evaluation.plan import CENTRALISED, Item, make_plan
+from fedtwin.evaluation.evaluation import Evaluation
+from fedtwin.evaluation.learning_curves import half_width, summarize_learning
+from fedtwin.evaluation.plan import CENTRALIZED, Item, make_plan
 from fedtwin.evaluation.runner import run as run_plan
 from fedtwin.evaluation.store import Store
 from fedtwin.federated.plan import Plan
+from fedtwin.federated.procedures import PROCEDURES
 from fedtwin.federated.run import CHECKPOINT, RunOptions, build, run
 from fedtwin.federated.run import main as run_main
-from fedtwin.federated.tasks import Task, make_task
+from fedtwin.federated.task import Task, make_task
 
 SMALL: dict[str, Any] = {"num_clients": 5, "samples": 20.0}
 SPREAD = np.array([0, 11, 22, 33, 4])
@@ -41,7 +43,11 @@ def one_thread() -> Any:
 
 
 def procedure(seed: int, episode: int = 0) -> Any:
-    return make_task("digits").cloud_edge_client(5, 4, LiveLearning.seed_of(seed, episode))
+    return make_task("digits").build("cloud_edge_client", 5, LiveLearning.seed_of(seed, episode), num_servers=4)
+
+
+def cloud_edge_client(task: Task, clients: int, servers: int, seed: int) -> Any:
+    return task.build("cloud_edge_client", clients, seed, num_servers=servers)
 
 
 def test_a_step_is_a_round_of_cloud_edge_client_learning_with_the_decision() -> None:
@@ -129,15 +135,15 @@ def test_progress_may_count_in_the_reward() -> None:
     plain, weighted = (
         envs.parallel_env("association", learning="live", progress_weight=weight, **SMALL) for weight in (0.0, 3.0)
     )
-    gains, rewards = [], []
-    start = procedure(5).score()[1]
+    decreases, rewards = [], []
+    start = procedure(5).score()[0]
     for env in (plain, weighted):
         env.reset(seed=5)
         _, reward, _, _, infos = env.step(dict(zip(env.agents, SPREAD.tolist(), strict=True)))
-        gains.append(infos["client_0"]["accuracy"] - start)
+        decreases.append(start - infos["client_0"]["loss"])
         rewards.append(reward["client_0"])
-    assert gains[0] == gains[1] != 0
-    assert rewards[1] - rewards[0] == pytest.approx(3.0 * gains[0], rel=1e-9)
+    assert decreases[0] == decreases[1] != 0
+    assert rewards[1] - rewards[0] == pytest.approx(3.0 * decreases[0], rel=1e-9)
 
 
 def test_a_simulator_goes_on_exactly() -> None:
@@ -203,7 +209,7 @@ def test_tasks_state_their_limits() -> None:
 
 def test_a_frozen_head_is_the_same_for_every_seed_and_its_features_are_computed_once() -> None:
     task = make_task("clips", clips=64, frame_size=8)
-    a, b = (task.cloud_edge_client(4, 2, seed) for seed in (1, 2))
+    a, b = (cloud_edge_client(task, 4, 2, seed) for seed in (1, 2))
     assert a.population.data is b.population.data
     assert not torch.equal(a.bodies["0.module.0.weight"], b.bodies["0.module.0.weight"])
     for _ in range(2):
@@ -244,11 +250,11 @@ def test_images_from_disk_are_learned_live(tmp_path: Path) -> None:
 
 def test_private_heads_begin_with_weights_of_their_own_unless_asked_otherwise() -> None:
     own, common = (
-        make_task("digits", first_heads=kind).cloud_edge_client(3, 2, 7).heads["0.1.weight"]
+        cloud_edge_client(make_task("digits", first_heads=kind), 3, 2, 7).heads["0.1.weight"]
         for kind in ("own", "common")
     )
-    again = make_task("digits").cloud_edge_client(3, 2, 7).heads["0.1.weight"]
-    shared = make_task("digits", head="shared").cloud_edge_client(3, 2, 7).heads["0.1.weight"]
+    again = cloud_edge_client(make_task("digits"), 3, 2, 7).heads["0.1.weight"]
+    shared = cloud_edge_client(make_task("digits", head="shared"), 3, 2, 7).heads["0.1.weight"]
     assert torch.equal(own, again)
     assert torch.equal(common, shared)
     assert all(torch.equal(head, common[0]) for head in common)
@@ -257,8 +263,9 @@ def test_private_heads_begin_with_weights_of_their_own_unless_asked_otherwise() 
 
 def test_learning_in_one_place_sees_all_samples() -> None:
     task = make_task("digits")
-    central = task.centralised(4, 0)
-    assert central.settings.batch == 4 * task.batch
+    central: Any = task.build("centralized", 4, 0)
+    one: Any = task.build("fedavg", 4, 0)
+    assert central.settings.batch == 4 * one.settings.batch
     assert central.num_clients == 1
     first = central.round(Plan(np.zeros(1, np.int64), samples=np.array([200])))
     assert central.population.visited.tolist() == [200]
@@ -282,23 +289,23 @@ def live_results(folder: Path, **changes: Any) -> tuple[Any, Store]:
 def test_an_evaluation_trains_under_each_method_and_in_one_place(tmp_path: Path) -> None:
     plan, store = live_results(tmp_path / "a")
     assert len(store.rows) == 6
-    table = {line.method: line for line in summarise_learning(store.rows, plan)}
-    assert list(table) == ["swap_matching", "greedy", CENTRALISED]
+    table = {line.method: line for line in summarize_learning(Evaluation(plan, store.rows))}
+    assert list(table) == ["swap_matching", "greedy", CENTRALIZED]
     row = store.rows[Item("greedy", 0, 1)]
     assert len(row.learned["accuracy"]) == 3
     system = plan.build_system()
     simulator = Simulator(system, learning=LiveLearning(system, Task.create({"learning_rate": 0.1}), 1))
     simulator.reset(0, {"episode": 1})
-    from fedtwin.baselines import find_solver
     from fedtwin.core.trees import take
+    from fedtwin.evaluation.methods import find_method
     from fedtwin.evaluation.runner import solver_generator
 
     for cycle in range(3):
-        decision = find_solver("association", "greedy")(
+        decision = find_method("association", "greedy")(
             system, take(simulator.state, 0), solver_generator(Item("greedy", 0, 1), cycle)
         )
         outcome = simulator.play(type(decision)(decision.server[None], decision.channel[None]))
-        assert float(outcome.learned["accuracy"][0]) == row.learned["accuracy"][cycle]
+        assert float(outcome.progress.information["accuracy"][0]) == row.learned["accuracy"][cycle]
     assert table["greedy"].accuracy == pytest.approx(
         np.mean([store.rows[Item("greedy", 0, twin)].learned["accuracy"][-1] for twin in (0, 1)])
     )
@@ -318,7 +325,7 @@ def test_the_command_writes_learning_into_its_report(tmp_path: Path, capsys: pyt
     assert "Figures 10 and 11" in page
     assert "Accuracy against joules" in page
     result = json.loads((tmp_path / "results.json").read_text())
-    assert [line["method"] for line in result["learning"]] == ["greedy", "decomposition_gain", "centralised"]
+    assert [line["method"] for line in result["learning"]] == ["greedy", "decomposition_gain", "centralized"]
     header, *lines = (tmp_path / "results.csv").read_text().splitlines()
     assert header.endswith("loss,accuracy,bytes")
     assert len(lines) == 3 * 2 * 2
@@ -410,7 +417,7 @@ def test_a_run_that_diverges_stops_and_keeps_its_checkpoint(tmp_path: Path) -> N
     assert read_checkpoint(tmp_path / CHECKPOINT)[1]["procedure"]["rounds"] == 2
 
 
-@pytest.mark.parametrize("name", ["cloud_edge_client", "fedavg", "fedsgd", "split", "splitfed"])
+@pytest.mark.parametrize("name", PROCEDURES)
 def test_every_procedure_runs_by_name(name: str, tmp_path: Path) -> None:
     run_main(["--procedure", name, "--rounds", "2", "--clients", "4", "--output", str(tmp_path)])
     assert rounds_logged(tmp_path) == 2

@@ -45,13 +45,14 @@ def test_stems_agree(name: str) -> None:
 
 
 def test_physics_knows_no_learning_and_no_chance() -> None:
+    known = {"array_api_compat", "core", "dataclasses", "functools", "math", "numpy", "typing"}
+    own = {path.stem for path in (ROOT / "twin").glob("*.py")}
     for path in (ROOT / "twin").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 module = getattr(node, "module", None) or node.names[0].name
-                assert module.split(".")[0] in {"array_api_compat", "core", "functools", "math", "numpy", "typing"}, (
-                    path
-                )
+                assert module.split(".")[0] in known | own, path
+                assert module != "core.randomness", path
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +69,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_presets_template_and_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"fedtwin/evaluate.py", "fedtwin/evaluation/report.html", "fedtwin/experiments/demo.toml"} <= names
+    assert {"fedtwin/evaluate.py", "fedtwin/evaluation/report.html", "fedtwin/experiments/figures/demo.toml"} <= names
+    assert {path.name for path in (ROOT / "experiments/training").glob("*.toml")} == {
+        Path(name).name for name in names if name.startswith("fedtwin/experiments/training/")
+    }
     assert "fedtwin/envs/py.typed" in names
     assert not any("tests" in name or "benchmarks" in name for name in names)
 
@@ -78,11 +82,13 @@ def test_the_wheel_works_outside_the_repository(wheel: Path, tmp_path: Path) -> 
     zipfile.ZipFile(wheel).extractall(site)
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     probe = (
-        "import gymnasium as gym, fedtwin.envs as envs, pathlib;"
+        "import gymnasium as gym, fedtwin.envs as envs, numpy as np, pathlib;"
         f"assert str(pathlib.Path(envs.__file__)).startswith({str(site)!r}), envs.__file__;"
         "env = gym.make('fedtwin/Association-v0', num_clients=4);"
         "env.reset(seed=0); env.step(env.action_space.sample());"
-        "gym.make('fedtwin.envs:fedtwin/Association-v0')"
+        "gym.make('fedtwin.envs:fedtwin/Association-v0');"
+        "from fedtwin.baselines import SOLVERS; system = envs.make_system('association', num_clients=4);"
+        "SOLVERS['association']['d3qn'](system, system.start(system.draw(np.random.default_rng(0))))"
     )
     subprocess.run([sys.executable, "-c", probe], check=True, cwd=tmp_path, env=environment)
     command = ["--figure", "demo", "--twins", "2", "--rounds", "1", "--methods", "greedy", "--jobs", "1"]

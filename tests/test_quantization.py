@@ -3,22 +3,18 @@
 import dataclasses
 import math
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import fedtwin.envs as envs
 import numpy as np
 import pytest
 import torch
-from fedtwin.baselines import SOLVERS, learned
-from fedtwin.core.randomness import RoundGenerator, generator
-from fedtwin.core.trees import stack, take, tree_map
-from fedtwin.envs.quantization import Decision, Draw, QuantizationParams, QuantizationSystem, State, match
-from fedtwin.envs.simulator import Simulator
-from fedtwin.twin import compute, quantization, radio
+from fedtwin.baselines import SOLVERS, solver_module
+from fedtwin.core.randomness import generator
+from fedtwin.core.trees import tree_map
+from fedtwin.envs.quantization import Decision, Draw, QuantizationParams, QuantizationSystem, State
 from oracle import bits_per_second, mean_gain, quantization_cost, quantization_loads, quantization_noise
-from test_association import assert_trees_close, normalised
-
-T = TypeVar("T")
+from rounds import advance, asked, assert_observed, begin, random_actions, ruling
 
 UNEQUAL: dict[str, Any] = {
     "num_clients": 7,
@@ -56,7 +52,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 }
 every_system = pytest.mark.parametrize("params", SYSTEMS.values(), ids=SYSTEMS)
 
-CLASSICAL = {name: solve for name, solve in SOLVERS["quantization"].items() if name not in learned.LEARNERS}
+CLASSICAL: dict[str, Any] = dict(solver_module("quantization").SOLVERS)  # type: ignore[union-attr]
 """Solvers of any size; the shipped weights are for ten channels."""
 
 
@@ -64,10 +60,6 @@ def build(**params: Any) -> QuantizationSystem:
     system = envs.make_system("quantization", **params)
     assert isinstance(system, QuantizationSystem)
     return system
-
-
-def begin(system: QuantizationSystem, batch: tuple[int, ...] = (), seed: int = 0) -> State:
-    return system.start(system.draw(generator(seed, 0, 0), batch))
 
 
 def random_decision(system: QuantizationSystem, batch: tuple[int, ...], seed: int = 0) -> Decision:
@@ -83,17 +75,6 @@ def random_decision(system: QuantizationSystem, batch: tuple[int, ...], seed: in
     )
 
 
-def random_actions(system: QuantizationSystem, count: int, seed: int = 0) -> np.ndarray:
-    """Uniform ones, corners of the box, and everybody asking for the least, the most and the middle of all."""
-    rng = np.random.default_rng(seed)
-    actions = rng.uniform(-1, 1, (count, len(system.agents), system.action_size)).astype(np.float32)
-    corners = count // 4
-    actions[:corners] = np.sign(actions[:corners])
-    for row, value in zip(actions, (-1.0, 1.0, 0.0), strict=False):
-        row[:] = value
-    return actions
-
-
 def devices(state: State, *twin: int) -> list[Any]:
     return [array[twin].tolist() for array in (state.gain, state.flops_per_cycle, state.frequency)]
 
@@ -101,38 +82,6 @@ def devices(state: State, *twin: int) -> list[Any]:
 def expected_cost(system: QuantizationSystem, state: State, decision: Decision, *twin: int) -> dict[str, Any]:
     made = (decision.channel, decision.bits, decision.power)
     return quantization_cost(system.params, *devices(state, *twin), *(array[twin].tolist() for array in made))
-
-
-def to_torch(tree: Any) -> Any:
-    return tree_map(lambda array: torch.from_numpy(np.array(array)), tree)
-
-
-def widened(tree: T) -> T:
-    return tree_map(lambda array: array.astype(np.float64) if array.dtype == np.float32 else array, tree)
-
-
-# The physics.
-
-
-def test_rate_and_its_inverse() -> None:
-    snr = np.array([1e-9, 0.5, 1.0, 1e6])
-    rate = radio.shannon_rate(bandwidth=2e6, sinr=snr)
-    assert rate[2] == pytest.approx(2e6, rel=1e-15)
-    np.testing.assert_allclose(radio.sinr_for_rate(rate=rate, bandwidth=2e6), snr, rtol=1e-13)
-
-
-def test_benefit_rises_to_its_ceiling() -> None:
-    bits = np.array([0.0, 2.0, 32.0])
-    found = quantization.learning_benefit(bits=bits, amplitude=0.5, rate=0.6, floor=0.4)
-    assert found.tolist() == pytest.approx([0.4, 0.4 + 0.5 * (1 - math.exp(-1.2)), 0.9], abs=1e-8)
-    assert quantization.quantized_bits(full_bits=640.0, bits=np.array([8.0]), bits_max=32).tolist() == [160.0]
-
-
-def test_computing() -> None:
-    cycles, frequency = np.array([2e9, 4e9]), np.array([1e9, 2e9])
-    assert compute.cycles_delay(cycles=cycles, frequency=frequency).tolist() == [2.0, 2.0]
-    energy = compute.cycles_energy(cycles=cycles, frequency=frequency, coefficient=1e-27)
-    assert energy.tolist() == pytest.approx([2.0, 16.0])
 
 
 # Cost.
@@ -199,108 +148,7 @@ def test_golden_numbers(noise: str, times: list[float], energies: list[float], e
     assert float(cost.round_time) == pytest.approx(max(times), rel=1e-9)
 
 
-@pytest.mark.parametrize("params", [{}, UNEQUAL])
-def test_cost_of_a_batch_is_the_batch_of_costs(params: dict[str, Any]) -> None:
-    system = build(**params)
-    state, decision = begin(system, (24,)), random_decision(system, (24,))
-    cost = system.cost(state, decision)
-    single = stack([system.cost(take(state, i), take(decision, i)) for i in range(24)])
-    assert_trees_close(cost, single, rtol=0)
-
-    def fold(array: np.ndarray) -> np.ndarray:
-        return array.reshape(4, 6, *array.shape[1:])
-
-    nested = system.cost(tree_map(fold, state), tree_map(fold, decision))
-    np.testing.assert_array_equal(nested.client_efficiency.reshape(24, -1), cost.client_efficiency)
-    actions = random_actions(system, 24)
-    made = system.decide(state, actions)
-    alone = stack([system.decide(take(state, i), actions[i]) for i in range(24)])
-    assert_trees_close(made, alone, rtol=1e-12)
-
-
-@pytest.mark.parametrize("params", [{}, UNEQUAL, {"noise": "fixed"}])
-def test_torch_equals_numpy(params: dict[str, Any]) -> None:
-    system = build(**params)
-    state, decision = begin(system, (50,)), random_decision(system, (50,))
-    tensors = system.cost(to_torch(state), to_torch(decision))
-    assert tensors.efficiency.dtype == torch.float64
-    assert_trees_close(tensors, system.cost(state, decision), rtol=1e-9)
-
-
-@pytest.mark.parametrize("positions", ["episode", "round"])
-def test_an_episode_in_torch_equals_numpy(positions: str) -> None:
-    system = build(positions=positions, num_clients=6, num_channels=4, deadline=1.2, twin_error_db=2.0)
-    rng = RoundGenerator()
-    draws = [system.draw(rng.at(5, 0, cycle), (3,)) for cycle in range(5)]
-    state, mirror = system.start(draws[0]), system.start(to_torch(draws[0]))
-    for cycle, draw in enumerate(draws[1:]):
-        actions = random_actions(system, 3, cycle)
-        other = torch.from_numpy(actions)
-        decision, same = system.decide(state, actions), system.decide(mirror, other)
-        assert_trees_close(decision, same, rtol=1e-9)
-        np.testing.assert_allclose(system.actions_of(decision), system.actions_of(same).numpy(), atol=1e-6)
-        np.testing.assert_array_equal(system.mask(state, decision), system.mask(mirror, same).numpy())
-        np.testing.assert_allclose(system.observe(state, decision), system.observe(mirror, same).numpy(), atol=1e-6)
-        for name in ("projected", "violated"):
-            ours, theirs = (
-                getattr(system, name)(*each) for each in ((state, decision, actions), (mirror, same, other))
-            )
-            np.testing.assert_array_equal(ours, theirs.numpy(), err_msg=name)
-        np.testing.assert_array_equal(
-            system.penalty(state, decision, actions), np.asarray(system.penalty(mirror, same, other))
-        )
-        cost, again = system.cost(state, decision), system.cost(mirror, same)
-        state, mirror = system.advance(state, decision, draw, cost), system.advance(mirror, same, to_torch(draw), again)
-        rewards = system.reward(state, cost, system.predict(state, decision))
-        np.testing.assert_allclose(
-            rewards, system.reward(mirror, again, system.predict(mirror, same)).numpy(), rtol=1e-9
-        )
-    assert_trees_close(state, mirror, rtol=1e-9)
-
-
-@pytest.mark.parametrize("noise", ["psd", "fixed"])
-def test_float32_stays_float32(noise: str) -> None:
-    system = build(dtype="float32", twin_error_db=1.0, noise=noise)
-    draw = system.draw(generator(0, 0, 0), (50,))
-    system.check_draw(draw)
-    state = system.start(draw)
-    decision = system.decide(system.believed(state), random_actions(system, 50))
-    system.check_decision(state, decision, complete=True)
-    cost = system.cost(state, decision)
-    moved = system.advance(system.believed(state), decision, system.draw(generator(0, 0, 1), (50,)))
-    for tree in (state, decision, cost, moved):
-        kinds = {field.name: str(getattr(tree, field.name).dtype) for field in dataclasses.fields(tree)}
-        whole = {"cycle", "channel"} | ({"bits"} if tree is decision else set())
-        assert kinds == {name: "int64" if name in whole else "float32" for name in kinds}
-    exact = build(twin_error_db=1.0, noise=noise)
-    assert_trees_close(cost, exact.cost(widened(state), widened(decision), validate=False), rtol=1e-5)
-
-
 # Decisions.
-
-
-def assert_keeps_every_limit(system: QuantizationSystem, state: State, decision: Decision) -> None:
-    p, served = system.params, decision.channel >= 0
-    assert decision.channel.max(initial=-1) < p.num_channels
-    ordered = np.sort(decision.channel, axis=-1)
-    assert not ((np.diff(ordered, axis=-1) == 0) & (ordered[..., 1:] >= 0)).any(), "one device per channel"
-    assert bool((system.conflicts(decision) == 0).all())
-    assert bool((decision.bits[~served] == 0).all())
-    assert bool((decision.power[~served] == 0).all())
-    assert bool(((decision.bits >= p.bits_min) & (decision.bits <= p.bits_max))[served].all())
-    power = decision.power[served]
-    assert bool(((power >= p.power_min * (1 - 1e-9)) & (power <= p.power_max * (1 + 1e-9))).all())
-    cost = system.cost(system.believed(state), decision)
-    assert float(cost.client_time.max()) <= p.deadline * (1 + 1e-9)
-    assert all(bool(np.isfinite(getattr(cost, field.name)).all()) for field in dataclasses.fields(cost))
-    system.check_decision(state, decision, complete=True)
-
-
-@every_system
-def test_decisions_keep_every_limit(params: dict[str, Any]) -> None:
-    system = build(**params)
-    state = begin(system, (1500,))
-    assert_keeps_every_limit(system, state, system.decide(state, random_actions(system, 1500)))
 
 
 def scaled(number: float, low: float, high: float) -> float:
@@ -372,29 +220,10 @@ def test_decisions_follow_the_preferences(params: dict[str, Any]) -> None:
 def test_a_channel_out_of_reach_stays_so_beyond_the_rates_that_are_asked_for() -> None:
     system = build(num_clients=2, num_channels=1, bandwidth=1.0, reference_loss_db=-300.0, noise_density_dbm=-300.0)
     state = begin(system, (5,))
-    assert not system.feasible(state).any()
+    assert not system.problem(state).feasible.any()
     decision = system.decide(state, np.ones((5, 2, system.action_size), np.float32) * [1.0, -1.0, 0.0, 0.0])
     system.check_decision(state, decision, complete=True)
     assert (decision.channel == -1).all()
-
-
-@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
-@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (1, 4), (40, 6, 4), (2, 3, 4, 7)])
-def test_matching_takes_the_highest_scores_first(shape: tuple[int, ...], library: Any) -> None:
-    scores = generator(0, 0, 0).integers(0, 6, shape).astype(np.float64)
-    scores[scores < 2] = -np.inf
-    given = scores.copy()
-    channel = np.asarray(match(library(given)))
-    np.testing.assert_array_equal(given, scores)
-    assert channel.shape == shape[:-1]
-    for twin in np.ndindex(shape[:-2]):
-        expected, taken = [-1] * shape[-2], set()
-        pairs = [(-scores[twin][n, m], n, m) for n, m in np.ndindex(*shape[-2:]) if scores[twin][n, m] > -np.inf]
-        for _, n, m in sorted(pairs):
-            if expected[n] < 0 and m not in taken:
-                expected[n] = m
-                taken.add(m)
-        assert channel[twin].tolist() == expected
 
 
 @every_system
@@ -402,51 +231,46 @@ def test_what_is_asked_projected_and_violated(params: dict[str, Any]) -> None:
     system = build(**params)
     p = system.params
     state, actions = begin(system, (60,)), random_actions(system, 60)
-    decision, read = system.decide(state, actions), system.read(state, actions)
-    projected, violated = system.projected(state, decision, actions), system.violated(state, decision, actions)
-    penalty = system.penalty(state, decision, actions)
-    assert penalty is not None
-    np.testing.assert_allclose(penalty, 0.1 * violated)
+    found, read = ruling(system, state, actions), asked(system, state, actions)
+    decision = found.decision
+    assert found.penalty is not None
+    np.testing.assert_allclose(found.penalty, 0.1 * found.violated)
     for twin, n in np.ndindex(60, p.num_clients):
         row = actions[twin, n].tolist()
         scores = row[: p.num_channels + 1]
         channel = scores.index(max(scores))
         served = channel < p.num_channels
-        asked = (
+        wanted = (
             channel if served else -1,
             round(scaled(row[-2], p.bits_min, p.bits_max)) if served else 0,
             scaled(row[-1], p.power_min, p.power_max) if served else 0.0,
         )
-        assert (read.channel[twin, n], read.bits[twin, n]) == asked[:2]
-        assert read.power[twin, n] == pytest.approx(asked[2], rel=1e-9)
+        assert (read.channel[twin, n], read.bits[twin, n]) == wanted[:2]
+        assert read.power[twin, n] == pytest.approx(wanted[2], rel=1e-9)
         made = (decision.channel[twin, n], decision.bits[twin, n])
-        changed = made != asked[:2] or float(decision.power[twin, n]) != pytest.approx(asked[2], rel=1e-6, abs=0)
-        assert projected[twin, n] == changed
+        changed = made != wanted[:2] or float(decision.power[twin, n]) != pytest.approx(wanted[2], rel=1e-6, abs=0)
+        assert found.projected[twin, n] == changed
         gain, per_cycle, frequency = (each[n] for each in devices(state, twin))
-        alone = quantization_cost(p, [gain], [per_cycle], [frequency], [asked[0]], [asked[1]], [asked[2]])
+        alone = quantization_cost(p, [gain], [per_cycle], [frequency], [wanted[0]], [wanted[1]], [wanted[2]])
         refused = served and decision.channel[twin, n] != channel
-        assert violated[twin, n] == (refused or alone["round_time"] > p.deadline)
+        assert found.violated[twin, n] == (refused or alone["round_time"] > p.deadline)
 
 
 def test_penalty_may_be_switched_off_or_weighed() -> None:
     system = build(violation_weight=0.0)
     state, actions = begin(system, (20,)), random_actions(system, 20)
-    decision = system.decide(state, actions)
-    assert system.penalty(state, decision, actions) is None
-    heavy = build(violation_weight=2.0).penalty(state, decision, actions)
+    assert ruling(system, state, actions).penalty is None
+    heavy = ruling(build(violation_weight=2.0), state, actions).penalty
     assert heavy is not None
     assert set(np.unique(heavy)) == {0.0, 2.0}
 
 
-@pytest.mark.parametrize("source", ["actions", *CLASSICAL])
+@pytest.mark.parametrize("source", CLASSICAL)
 @every_system
 def test_actions_of_a_decision_lead_back_to_it(params: dict[str, Any], source: str) -> None:
     system = build(**params)
     state = begin(system, (100,))
-    if source == "actions":
-        decision = system.decide(state, random_actions(system, 100))
-    else:
-        decision = SOLVERS["quantization"][source](system, state)
+    decision = SOLVERS["quantization"][source](system, state)
     actions = system.actions_of(decision)
     assert actions.dtype == np.float32
     assert system.action_space().contains(actions[0, 0])
@@ -480,31 +304,22 @@ def test_rewards_are_efficiencies() -> None:
     progress = system.predict(state, decision)
     served = (decision.channel >= 0).sum(axis=-1)
     np.testing.assert_array_equal(system.taking_part(decision), served)
-    np.testing.assert_array_equal(progress, 16.0 * served)
+    np.testing.assert_allclose(progress.amount, cost.client_benefit.sum(axis=-1))
     np.testing.assert_allclose(
         system.reward(state, cost, progress), cost.efficiency[:, None] / 4.0 + np.zeros_like(cost.client_time)
     )
     own = build(reference_efficiency=4.0, reward_rule="own", progress_weight=0.5).reward(state, cost, progress)
-    np.testing.assert_allclose(own, 10.0 * cost.client_efficiency / 4.0 + 0.5 * progress[:, None])
+    np.testing.assert_allclose(own, 10.0 * cost.client_efficiency / 4.0 + 0.5 * progress.loss_decrease[:, None])
     bare = build(reference_efficiency=4.0, reward_rule="own").reward(state, cost, progress)
     assert bare.sum() == pytest.approx(10.0 * cost.efficiency.sum() / 4.0)
 
 
-def test_report_names_the_slowest_device_parts_and_mean_bits() -> None:
+def test_report_names_mean_bits() -> None:
     system = build()
     state, decision = begin(system, (6,)), random_decision(system, (6,))
-    cost = system.cost(state, decision)
-    shared, own = system.report(cost)
-    assert set(own) == {"client_time", "client_energy", "client_efficiency"}
-    assert set(shared) == {
-        "efficiency", "round_time", "energy", "compute_time", "communication_time", "compute_energy",
-        "communication_energy", "mean_bits",
-    }  # fmt: skip
-    assert set(system.quantities) <= set(shared)
+    shared, _ = system.report(system.cost(state, decision))
     assert system.objective == "efficiency"
-    assert system.maximised
-    np.testing.assert_allclose(shared["compute_time"] + shared["communication_time"], shared["round_time"])
-    np.testing.assert_allclose(shared["compute_energy"] + shared["communication_energy"], shared["energy"])
+    assert system.maximized
     for twin in range(6):
         bits = decision.bits[twin][decision.channel[twin] >= 0]
         assert shared["mean_bits"][twin] == pytest.approx(bits.mean())
@@ -552,7 +367,7 @@ def test_observation_field_by_field(params: dict[str, Any]) -> None:
     p, state = system.params, begin(system)
     decision = system.decide(state, random_actions(system, 4)[3])
     cost = system.cost(state, decision)
-    after = system.advance(state, decision, system.draw(generator(0, 0, 1)), cost)
+    after = advance(system, state, decision, system.draw(generator(0, 0, 1)))
     loads = [quantization_loads(p, *each) for each in zip(*devices(after)[1:], strict=True)]
     columns = [
         after.gain / quantization_noise(p),
@@ -562,13 +377,7 @@ def test_observation_field_by_field(params: dict[str, Any]) -> None:
     ]
     seen = system.observe(after, decision)
     assert seen.dtype == np.float32
-    offset = 0
-    for field, column in zip(system.observation_fields, columns, strict=True):
-        part = seen[:, offset : offset + field.size]
-        np.testing.assert_allclose(part, normalised(field, column), atol=1e-6, err_msg=field.name)
-        offset += field.size
-    assert offset == system.observation_size == seen.shape[1]
-    np.testing.assert_array_equal(system.observe(after, decision, np.array(2)), seen[2])
+    assert_observed(system, seen, columns)
 
 
 @pytest.mark.parametrize("positions", ["episode", "round"])
@@ -579,7 +388,7 @@ def test_advance_remembers_the_round(positions: str) -> None:
     for cycle in range(1, 4):
         decision = system.decide(state, random_actions(system, 4, cycle))
         cost, draw = system.cost(state, decision), system.draw(generator(0, 0, cycle), (4,))
-        after = system.advance(state, decision, draw)
+        after = advance(system, state, decision, draw)
         energy += cost.client_energy
         np.testing.assert_allclose(after.energy_used, energy)
         np.testing.assert_array_equal(after.efficiency, cost.client_efficiency)
@@ -602,53 +411,13 @@ def test_nobody_takes_part() -> None:
     cost = system.cost(state, decision)
     for field in dataclasses.fields(cost):
         assert bool((np.asarray(getattr(cost, field.name)) == 0).all()), field.name
-    np.testing.assert_array_equal(system.reward(state, cost, system.predict(state, decision)), np.zeros(3))
-    assert bool(np.isfinite(system.observe(state, decision)).all())
-    assert bool(np.isfinite(system.actions_of(decision)).all())
-    assert int(system.conflicts(decision)) == int(system.taking_part(decision)) == 0
-    assert all(bool(np.isfinite(value)) for value in system.report(cost)[0].values())
     for solve in CLASSICAL.values():
         assert solve(system, state).channel.tolist() == [-1, -1, -1]
-    after = system.advance(state, decision, FIXED)
+    after = advance(system, state, decision, FIXED)
     assert system.cost(after, system.decide(after, actions)).efficiency == 0
-    env = envs.parallel_env("quantization", num_clients=2, num_channels=2, deadline=0.11, max_cycles=3)
-    env.reset(seed=0)
-    while env.agents:
-        observations, rewards, _, _, infos = env.step({agent: env.action_space(agent).sample() for agent in env.agents})
-        assert all(space.contains(observations[agent]) for agent, space in env.observation_spaces.items())
-        assert all(-0.1 <= reward <= 0 for reward in rewards.values())
-        assert infos["client_0"]["efficiency"] == 0.0
-
-
-def test_episodes_are_determined_by_their_seed() -> None:
-    def play(seed: int) -> tuple[np.ndarray, Any]:
-        system = build(num_clients=6, num_channels=4, max_cycles=6, twin_error_db=1.0)
-        simulator = Simulator(system)
-        simulator.reset(seed)
-        rewards = [simulator.step(random_actions(system, 4, 7)[3:]).reward for _ in range(6)]
-        return np.stack(rewards), simulator.state
-
-    (a, end), (b, same), (c, other) = play(1), play(1), play(2)
-    np.testing.assert_array_equal(a, b)
-    assert_trees_close(end, same, rtol=0)
-    assert not np.array_equal(a, c)
-    assert not np.array_equal(end.distance, other.distance)
 
 
 # The twin's error.
-
-
-def test_the_twin_is_off_by_the_stated_decibels() -> None:
-    system = build(twin_error_db=4.0)
-    state = begin(system, (100,))
-    seen = system.believed(state)
-    error = 10 * np.log10(seen.gain / state.gain)
-    assert error.std() == pytest.approx(4.0, rel=0.05)
-    np.testing.assert_allclose(error, 4.0 * state.estimate_error, atol=1e-9)
-    np.testing.assert_array_equal(seen.distance, state.distance)
-    exact = build()
-    plain = begin(exact)
-    assert exact.believed(plain) is plain
 
 
 @pytest.mark.parametrize("method", SOLVERS["quantization"])
@@ -657,24 +426,11 @@ def test_solvers_keep_the_limits_of_the_twin(method: str, noise: str) -> None:
     system = build(twin_error_db=4.0, noise=noise)
     state = begin(system, (20,))
     decision = SOLVERS["quantization"][method](system, state)
-    assert_keeps_every_limit(system, state, decision)
+    system.check_decision(state, decision, complete=True)
     true, believed = (system.cost(each, decision) for each in (state, system.believed(state)))
     assert bool((true.uplink_delay != believed.uplink_delay)[decision.channel >= 0].all())
     np.testing.assert_array_equal(true.bits, believed.bits)
     np.testing.assert_array_equal(true.client_time > 0, decision.channel >= 0)
-
-
-def test_agents_see_the_twin_and_pay_for_the_truth() -> None:
-    simulator = Simulator(build(twin_error_db=6.0, num_clients=5, num_channels=3))
-    simulator.reset(0)
-    system, state = simulator.system, take(simulator.state, 0)
-    believed = system.believed(state)
-    np.testing.assert_array_equal(simulator.observations()[0], system.observe(believed, None))
-    actions = random_actions(build(num_clients=5, num_channels=3), 4)[3]
-    outcome = simulator.step(actions[None])
-    decision = system.decide(believed, actions)
-    assert outcome.cost.efficiency[0] == system.cost(state, decision).efficiency
-    assert outcome.cost.efficiency[0] != system.cost(believed, decision).efficiency
 
 
 # Live learning and pictures.
@@ -697,15 +453,15 @@ def test_scene_shows_the_map() -> None:
     system = build()
     state, decision = begin(system), random_decision(system, ())
     scene = system.scene(state, decision, "round 1")
-    assert (scene.title, scene.side, scene.num_colours) == ("round 1", 800.0, 10)
+    assert (scene.title, scene.side, scene.num_colors) == ("round 1", 800.0, 10)
     np.testing.assert_allclose(np.hypot(*(scene.clients - scene.servers).T), state.distance)
     np.testing.assert_array_equal(scene.link, np.where(decision.channel >= 0, 0, -1))
-    np.testing.assert_array_equal(scene.colour, decision.channel)
+    np.testing.assert_array_equal(scene.color, decision.channel)
     assert scene.loads["devices per channel"].sum() == (decision.channel >= 0).sum()
     np.testing.assert_array_equal(scene.loads["bits of each device"], decision.bits)
     spent = system.cost(state, decision).client_time / 2.0
     np.testing.assert_allclose(scene.budgets["time"], np.clip(spent, 0, 1))
-    assert scene.coloured in scene.loads
+    assert scene.colored in scene.loads
 
 
 # Bad input.
@@ -714,86 +470,20 @@ def test_scene_shows_the_map() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"num_clients": 0}, "num_clients is 0, must be at least 1"),
-        ({"num_channels": 0}, "num_channels is 0, must be at least 1"),
         ({"profile": "vit_b17"}, "did you mean 'vit_b16'"),
-        ({"bandwidth": -1e6}, "bandwidth is -1000000.0 Hz, must be above 0"),
-        ({"noise": "whole"}, "unknown value of noise 'whole'"),
         ({"nearest": 500.0}, "nearest is 500.0 m, must be at most farthest = 400.0 m"),
         ({"frequency_low": 2e9}, "frequency_low is 2000000000.0 Hz, must be at most frequency_high"),
         ({"power_min": 0.5}, "power_min is 0.5 W, must be at most power_max = 0.2 W"),
-        ({"bits_min": 40}, "bits_min is 40, must be at most bits_max = 32"),
-        ({"bits_min": 0}, "bits_min is 0, must be at least 1"),
-        ({"bits_max": 65}, "bits_max is 65, must be at most 64"),
-        ({"bits_min": 2.5}, "bits_min is 2.5, must be an integer"),
-        ({"deadline": 0.0}, "deadline is 0.0 s, must be above 0"),
-        ({"server_time": -0.1}, "server_time is -0.1 s, must be at least 0"),
+        ({"bits_min": 20, "bits_max": 10}, "bits_min is 20, must be at most bits_max = 10"),
+        ({"bits_min": 1}, "bits_min is 1, must be at least 2"),
+        ({"bits_max": 64}, "bits_max is 64, must be at most 32"),
+        ({"bits_min": 33, "bits_max": 33}, "bits_min is 33, must be at most 32"),
         ({"flops_per_cycle": (16.0, 0.0)}, "flops_per_cycle[1] is 0.0 FLOP, must be above 0"),
-        ({"benefit_rate": math.nan}, "benefit_rate is nan, must be finite"),
-        ({"positions": "rounds"}, "did you mean 'round'"),
-        ({"num_client": 3}, "did you mean 'num_clients'"),
     ],
 )
 def test_bad_parameters(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         build(**params)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("distance", 0.0, "distance[2] is 0.0 m, must be finite and above 0"),
-        ("angle", np.nan, "angle[2] is nan, must be finite"),
-        ("flops_per_cycle", -16.0, "flops_per_cycle[2] is -16.0 FLOP, must be finite and above 0"),
-        ("frequency", np.inf, "frequency[2] is inf Hz, must be finite and above 0"),
-        ("fading", 0.0, "fading[2, 0] is 0.0, must be finite and above 0"),
-        ("estimate_error", np.nan, "estimate_error[2, 0] is nan, must be finite"),
-    ],
-)
-def test_bad_draws(name: str, value: float, message: str) -> None:
-    system = build()
-    draw = system.draw(generator(0, 0, 0))
-    array = getattr(draw, name).copy()
-    array[2] = value
-    for changed, expected in (
-        (array, message),
-        (array[:-1], f"{name} has shape (19,"),
-        (array.astype(np.float32), f"{name} has dtype float32, must be float64"),
-        (array.tolist(), f"{name} is a list, must be a float64 array"),
-    ):
-        with pytest.raises(ValueError, match=re.escape(expected)):
-            system.check_draw(dataclasses.replace(draw, **{name: changed}))
-    with pytest.raises(ValueError, match="the draw is a str, must be a fedtwin"):
-        system.check_draw("a draw")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("channel", 10, "channel of client_0 is 10, must be in -1..9"),
-        ("channel", -2, "channel of client_0 is -2, must be in -1..9"),
-        ("bits", 33, "bits of client_0 is 33, must be in 0..32"),
-        ("bits", 1, "bits of client_0 is 1, must be in 2..32"),
-        ("power", 0.3, "power of client_0 is 0.3 W, must be in 0.01..0.2"),
-        ("power", np.nan, "power of client_0 is nan W, must be in 0.01..0.2"),
-    ],
-)
-def test_bad_decisions(name: str, value: float, message: str) -> None:
-    system = build()
-    state = begin(system)
-    channel = np.where(np.arange(20) < 10, np.arange(20), -1)
-    decision = Decision(channel, np.where(channel >= 0, 8, 0), np.where(channel >= 0, 0.1, 0.0))
-    array = getattr(decision, name).copy()
-    array[0] = value
-    with pytest.raises(ValueError, match=re.escape(message)):
-        system.cost(state, dataclasses.replace(decision, **{name: array}))
-    with pytest.raises(ValueError, match=rf"{name} has shape \(19,\), must be \(20,\)"):
-        system.cost(state, dataclasses.replace(decision, **{name: array[:-1]}))
-    with pytest.raises(ValueError, match=f"{name} is an array of torch, must be of numpy like the state"):
-        system.cost(state, dataclasses.replace(decision, **{name: torch.from_numpy(array)}))
-    if name != "power":
-        with pytest.raises(ValueError, match=f"{name} has dtype float64, must be integer"):
-            system.cost(state, dataclasses.replace(decision, **{name: array.astype(np.float64)}))
 
 
 def test_complete_decisions_share_no_channel_and_miss_no_deadline() -> None:
@@ -802,45 +492,9 @@ def test_complete_decisions_share_no_channel_and_miss_no_deadline() -> None:
     clash = Decision(np.array([1, 1, -1]), np.array([2, 2, 0]), np.array([0.2, 0.2, 0.0]))
     assert int(system.conflicts(clash)) == 1
     system.check_decision(state, clash)
-    with pytest.raises(ValueError, match=r"devices on a taken channel is 1, must be 0"):
+    with pytest.raises(ValueError, match="clients on a taken channel is 1, must be 0"):
         system.check_decision(state, clash, complete=True)
     late = Decision(np.array([0, -1, -1]), np.array([32, 0, 0]), np.array([0.01, 0.0, 0.0]))
     system.check_decision(state, late)
     with pytest.raises(ValueError, match=r"time of client_0 is .* s, must be at most the deadline of 2"):
         system.check_decision(state, late, complete=True)
-
-
-@pytest.mark.parametrize("value", [np.nan, -1e-9, 0.0, np.inf])
-def test_bad_gains_are_named(value: float) -> None:
-    system = build(**SMALL)
-    state = system.start(FIXED)
-    gain = state.gain.copy()
-    gain[1, 0] = value
-    with pytest.raises(ValueError, match=rf"gain\[1, 0\] is {value}, must be finite and above 0"):
-        system.cost(dataclasses.replace(state, gain=gain), system.decide(state, np.zeros((3, 5), np.float32)))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda a: a.astype(np.int64), "action has dtype int64, must be floating"),
-        (lambda a: a[:2], r"action has shape \(2, 5\), must be \(3, 5\)"),
-        (lambda a: np.where(np.arange(5) == 4, np.float32(np.nan), a), "action of client_0 has nan at place 4"),
-        (
-            lambda a: a + np.array([[0], [0], [1.5]], np.float32),
-            r"action of client_2 has 1\.5 at place 0, must be in -1\.\.1",
-        ),
-        (lambda a: a.tolist(), "action is a list, must be a floating array"),
-    ],
-)
-def test_bad_actions(change: Any, message: str) -> None:
-    system = build(**SMALL)
-    with pytest.raises(ValueError, match=message):
-        system.decide(system.start(FIXED), change(np.zeros((3, 5), np.float32)))
-
-
-def test_fields_and_parameters_agree() -> None:
-    system = build()
-    assert sum(field.size for field in system.action_fields) == system.action_size == system.action_space().shape[0]  # type: ignore[index]
-    assert system.params == QuantizationParams()
-    assert system.agents[3] == "client_3"

@@ -7,19 +7,27 @@ from typing import Any
 import fedtwin.envs as envs
 import numpy as np
 import pytest
+from fedtwin import experiments
 from fedtwin.agents import D3QN, DDPG
+from fedtwin.agents.recipes import agents_of, default_agent, preset_names, recipe
 from fedtwin.agents.sb3 import ALGORITHMS, SB3Agent, make_model
 from fedtwin.agents.training import BEST
+from fedtwin.agents.weights import find_weights
+from fedtwin.baselines import SOLVERS
+from fedtwin.core.checkpoint import read_checkpoint
 from fedtwin.core.log import LOG
+from fedtwin.envs import SYSTEMS
+from fedtwin.evaluation.experiments import experiment_names, read_experiment
 from fedtwin.evaluation.held_out import HeldOut
-from fedtwin.evaluation.plan import experiment_names, read_experiment
 from fedtwin.train import main, parse
 from PIL import Image
 
-TINY = (
-    "association --num-clients 3 --num-channels 2 --num-servers 2 --num-envs 8 --replay 500 --batch 8 --learn-after 50 "
-    "--steps 600 --score-every 200 --held-out 4"
+BARE = (
+    "association --num-clients 3 --num-channels 2 --num-servers 2 "
+    "--num-envs 8 --steps 600 --score-every 200 --held-out 4"
 ).split()
+TINY = [*BARE, *"--replay 500 --batch 8 --learn-after 50".split()]
+GREEDY = [*BARE, *"--agent greedy --twins 4 --pairs 2 --orders 2".split()]
 LEARNING = (
     "--num-envs 8 --replay 500 --batch 8 --hidden 8 6 --learn-after 50 --steps 600 --score-every 200 --held-out 4"
 ).split()
@@ -31,7 +39,7 @@ def test_presets_carry_table_i_and_their_environment() -> None:
     job = parse(["association", "--preset", "paper"])
     settings, params = job.settings, job.system.params
     assert settings.hidden == (512, 256, 128)
-    assert (settings.optimiser, settings.learning_rate, settings.learning_rate_end) == ("rmsprop", 1e-3, 1e-3)
+    assert (settings.optimizer, settings.learning_rate, settings.learning_rate_end) == ("rmsprop", 1e-3, 1e-3)
     assert (settings.exploration_start, settings.exploration_end, settings.discount) == (1.0, 0.1, 0.99)
     assert settings.replay == 2**17
     assert (params.reward_rule, params.observation, params.decisions) == ("paper", "paper", "simultaneous")  # type: ignore[attr-defined]
@@ -46,19 +54,41 @@ def test_shipped_trainings_are_complete(name: str) -> None:
     assert job.schedule.steps >= 10_000
 
 
+@pytest.mark.parametrize("name", experiments.names("training"))
+def test_recipes_belong_to_an_agent_and_are_complete(name: str) -> None:
+    """The file's name says system, agent and preset; its keys are steps, settings and parameters of these."""
+    pairs = [(system, agent) for system in SYSTEMS for agent in (*agents_of(system), "sb3")]
+    (found,) = (pair for pair in pairs if name == "_".join(pair) or name.startswith("_".join(pair) + "_"))
+    system, agent = found
+    preset = name.removeprefix(f"{system}_{agent}").removeprefix("_") or "default"
+    assert preset in preset_names(system, agent)
+    job = parse([system, "--agent", "sb3:ppo" if agent == "sb3" else agent, "--preset", preset])
+    told = {**vars(job.system.params), **vars(job.settings), **vars(job.schedule)}
+    for key, value in recipe(system, agent, preset).items():
+        assert told[key] == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_a_recipe_without_a_file_is_empty_and_unknown_ones_are_named() -> None:
+    assert recipe("association", "ddpg") == {}
+    with pytest.raises(ValueError, match="unknown preset of ddpg on association 'fine'"):
+        recipe("association", "ddpg", "fine")
+    agents = {name: default_agent(name) for name in ("association", "split_point", "quantization")}
+    assert agents == {"association": "d3qn", "split_point": "ddpg", "quantization": "ddpg"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["assosiation"], "did you mean 'association'"),
         (["association", "--preset", "papers"], "did you mean 'paper'"),
         (["--figure", "demo"], r"it belongs to fedtwin-evaluate"),
-        ([*TINY, "--agent", "ppo"], "agent is 'ppo', must be d3qn, greedy, ddpg, hybrid or sb3:ALGORITHM"),
-        ([*SPLIT_POINT, "--agent", "ppo"], "agent is 'ppo', must be d3qn, greedy, ddpg, hybrid or sb3:ALGORITHM"),
-        ([*TINY, "--agent", "sb3:sac"], "sac takes no discrete actions, must be one of a2c, dqn, ppo"),
-        ([*TINY, "--agent", "sb3:trpo"], "unknown Stable-Baselines3 algorithm 'trpo'; did you mean"),
-        ([*TINY, "--agent", "sb3:ppo", "--sb3", "{"], "must be JSON"),
-        ([*TINY, "--agent", "sb3:ppo", "--sb3", '{"n_stepz": 3}'], "settings of ppo: .*n_stepz"),
-        ([*TINY, "--agent", "sb3:dqn", "--decisions", "simultaneous"], "dqn takes no joint action"),
+        ([*TINY, "--agent", "ppo"], "unknown agent of association 'ppo'.*d3qn, ddpg, greedy, hybrid, sb3:ALGORITHM"),
+        ([*SPLIT_POINT, "--agent", "ppo"], "unknown agent of split_point 'ppo'.*d3qn, ddpg, hybrid, sb3:ALGORITHM"),
+        ([*BARE, "--agent", "sb3:sac"], "sac takes no discrete actions, must be one of a2c, dqn, ppo"),
+        ([*BARE, "--agent", "sb3:trpo"], "unknown Stable-Baselines3 algorithm 'trpo'; did you mean"),
+        ([*BARE, "--agent", "sb3:ppo", "--sb3", "{"], "must be JSON"),
+        ([*BARE, "--agent", "sb3:ppo", "--sb3", '{"n_stepz": 3}'], "settings of ppo: .*n_stepz"),
+        ([*BARE, "--agent", "sb3:dqn", "--decisions", "simultaneous"], "dqn takes no joint action"),
         ([*TINY, "--learning-rate", "0"], "learning_rate is 0.0, must be above 0"),
         ([*TINY, "--start", "nothing"], "unknown agent 'nothing'"),
         ([*TINY, "--decisions", "simultaneous"], "network 'pairs' needs sequential decisions"),
@@ -69,11 +99,11 @@ def test_shipped_trainings_are_complete(name: str) -> None:
         ([*TINY, "--agent", "hybrid"], "association has no numbers beside its choices"),
         ([*TINY, "--agent", "hybrid", "--decisions", "sequential"], "association has no numbers beside its choices"),
         ([*SPLIT_POINT, "--agent", "d3qn"], "actions are Box.*must be Discrete"),
-        ([*SPLIT_POINT, "--agent", "greedy"], "agent greedy belongs to association, not to split_point"),
-        ([*SPLIT_POINT, "--agent", "sb3:dqn"], "dqn takes no box of actions, must be one of a2c, ddpg, ppo, sac, td3"),
+        ([*SPLIT_POINT, "--agent", "greedy"], "unknown agent of split_point 'greedy'"),
+        (["split_point", "--agent", "sb3:dqn"], "dqn takes no box of actions, must be one of a2c, ddpg, ppo, sac, td3"),
         ([*SPLIT_POINT, "--hidden", "8"], "must have two layers or more"),
         ([*SPLIT_POINT, "--agent", "hybrid", "--hidden", "8"], "must have two layers or more"),
-        ([*SPLIT_POINT, "--preset", "hybrid"], "unknown preset 'hybrid'"),
+        ([*SPLIT_POINT, "--preset", "hybrid"], "unknown preset of ddpg on split_point 'hybrid'"),
         ([*SPLIT_POINT, "--start", "association-sequential"], "holds d3qn, not ddpg"),
         ([*SPLIT_POINT, "--worst-sharpness", "0"], "worst_sharpness is 0.0, must be above 0"),
     ],
@@ -93,15 +123,15 @@ def facts(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
 
 
-@pytest.mark.parametrize("extra", [[], ["--agent", "greedy", "--twins", "4", "--pairs", "2", "--orders", "2"]])
+@pytest.mark.parametrize("arguments", [TINY, GREEDY])
 def test_training_writes_weights_logs_and_curves(
-    extra: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main([*TINY, *extra, "--output", str(tmp_path)])
+    main([*arguments, "--output", str(tmp_path)])
     lines = facts(tmp_path)
     assert lines[-1]["transitions"] >= 600
     assert {"loss", "ratio", "above_2", "learning_rate", "steps_per_second"} <= set(lines[-1])
-    if not extra:
+    if arguments is TINY:
         assert {"reward", "exploration"} <= set(lines[-1])
         agent = D3QN.load(tmp_path / BEST)
         assert agent.about["command"].startswith("fedtwin-train association --num-clients 3")
@@ -109,11 +139,11 @@ def test_training_writes_weights_logs_and_curves(
     picture = np.asarray(Image.open(tmp_path / "curves.png").convert("L"))
     assert picture.std() > 5
     assert "weights:" in capsys.readouterr().out
-    main([*TINY, *extra, "--output", str(tmp_path)])
+    main([*arguments, "--output", str(tmp_path)])
     assert facts(tmp_path) == lines
     capsys.readouterr()
     with pytest.raises(SystemExit):
-        main([*TINY, *extra, "--output", str(tmp_path), "--seed", "1"])
+        main([*arguments, "--output", str(tmp_path), "--seed", "1"])
     assert "holds a run with seed = 0, not 1" in capsys.readouterr().err
 
 
@@ -126,11 +156,12 @@ def test_systems_have_agents_and_presets_of_their_own() -> None:
     ):
         job = parse([name, *(["--agent", agent] if agent else [])])
         assert job.options.agent == (agent or "ddpg")
-        assert job.preset == (agent or name)
+        assert job.preset == "default"
         assert job.system.name == name
         assert type(job.settings).__name__ == kind
     assert parse(["quantization"]).settings.mixing == "mean"
     assert parse(["split_point", "--agent", "hybrid"]).settings.network == "shared"
+    assert parse(["split_point", "--preset", "fine"]).settings.worst_sharpness == 30.0
     assert parse(["split_point", "--preset", "independent"]).settings.network == "independent"
     assert parse(["split_point", "--max-cycles", "4"]).system.params.max_cycles == 4
 
@@ -184,7 +215,7 @@ def test_stable_baselines_take_boxes(algorithm: str, tmp_path: Path) -> None:
     settings = {"td3": {"learning_starts": 40, "batch_size": 8}, "ppo": {"n_steps": 10, "batch_size": 20}}
     options = ["--agent", f"sb3:{algorithm}", "--sb3", json.dumps(settings[algorithm]), "--num-envs", "2"]
     short = ["--steps", "80", "--score-every", "40", "--output", str(tmp_path)]
-    main([*SPLIT_POINT, *options, *short])
+    main(["split_point", "--num-vehicles", "3", "--held-out", "4", *options, *short])
     assert (tmp_path / "model.zip").is_file()
     assert facts(tmp_path)[-1]["transitions"] >= 80
     assert {"ratio", "violations"} <= set(facts(tmp_path)[-1])
@@ -194,6 +225,11 @@ def test_training_starts_from_other_weights(tmp_path: Path) -> None:
     larger = [*TINY, "--num-clients", "4", "--num-channels", "3"]
     main([*larger, "--start", "association-sequential", "--output", str(tmp_path), "--steps", "200"])
     assert facts(tmp_path)[-1]["transitions"] >= 200
+    main([*GREEDY, "--start", "association-greedy", "--output", str(tmp_path / "greedy"), "--rate", "1e-9"])
+    begun, left = (
+        read_checkpoint(find_weights(path))[0] for path in ("association-greedy", tmp_path / "greedy" / BEST)
+    )
+    assert all(np.allclose(begun[name], left[name], atol=1e-6) for name in ("order", "guide"))
 
 
 @pytest.mark.parametrize(
@@ -203,13 +239,13 @@ def test_training_starts_from_other_weights(tmp_path: Path) -> None:
 def test_stable_baselines_train_and_resume(algorithm: str, decisions: str, tmp_path: Path) -> None:
     settings = {"ppo": {"n_steps": 25, "batch_size": 50, "n_epochs": 1}, "dqn": {"learning_starts": 100}, "a2c": {}}
     options = ["--agent", f"sb3:{algorithm}", "--decisions", decisions, "--sb3", json.dumps(settings[algorithm])]
-    main([*TINY, *options, "--output", str(tmp_path)])
+    main([*BARE, *options, "--output", str(tmp_path)])
     first = facts(tmp_path)
     assert (tmp_path / "model.zip").is_file()
     assert first[-1]["transitions"] >= 600
-    main([*TINY, *options, "--output", str(tmp_path), "--steps", "1000"])
+    main([*BARE, *options, "--output", str(tmp_path), "--steps", "1000"])
     with pytest.raises(SystemExit):
-        main([*TINY, *options, "--output", str(tmp_path), "--seed", "9"])
+        main([*BARE, *options, "--output", str(tmp_path), "--seed", "9"])
     with pytest.raises(SystemExit):
         main([*TINY, "--output", str(tmp_path)])
     again = facts(tmp_path)
@@ -234,12 +270,8 @@ def test_held_out_scores_are_ratios_to_the_reference() -> None:
         def act(self, observation: Any, mask: Any) -> np.ndarray:
             return np.tile(np.arange(5), (len(observation), 1))
 
-        def solver(self) -> Any:
-            from fedtwin.baselines import SOLVERS
-
-            return SOLVERS["association"]["greedy_weakest"]
-
-    same = HeldOut(system, 30, rounds=3, reference="greedy_weakest").learned(Fixed())
+    held_out = HeldOut(system, 30, rounds=3, reference="greedy_weakest")
+    same = held_out.solved(SOLVERS["association"]["greedy_weakest"])
     assert same["ratio"] == pytest.approx(1.0)
     assert same["above_2"] == 0.0
     assert HeldOut(system, 30, rounds=3)(Fixed())["ratio"] > 2.0

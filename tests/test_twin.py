@@ -1,11 +1,15 @@
 """The physics, equation by equation, against numbers worked out by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from fedtwin.twin import compute, geometry, radio, rounds
+from fedtwin.core.randomness import generator
+from fedtwin.twin import compute, geometry, precision, radio, rounds
+from fedtwin.twin.feasible import match
+from oracle import bits_per_second
 
 
 def test_dbm_to_watt() -> None:
@@ -147,3 +151,90 @@ def test_torch_takes_the_same_path() -> None:
     assert isinstance(radio.gain_to_pairs(**tensors), torch.Tensor)
     np.testing.assert_array_equal(radio.gain_to_pairs(**tensors).numpy(), radio.gain_to_pairs(**case))
     assert radio.shannon_rate(bandwidth=1.0, sinr=torch.tensor([1.0], dtype=torch.float32)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("noise", ["psd", "fixed"])
+def test_rate_on_a_share_of_the_band(noise: str) -> None:
+    share, snr = np.array([0.0, 1e-3, 0.25, 1.0]), np.array([5.0, 5.0, 0.01, 300.0])
+    rate = radio.band_rate(bandwidth=2e7, share=share, snr=snr, noise=noise)
+    assert rate[0] == 0.0
+    for b, ratio, found in zip(share[1:], snr[1:], rate[1:], strict=True):
+        heard = ratio / b if noise == "psd" else ratio
+        assert found == pytest.approx(b * 2e7 * math.log2(1.0 + heard), rel=1e-12)
+
+
+@pytest.mark.parametrize("noise", ["psd", "fixed"])
+def test_power_uses_an_energy_up_or_meets_a_limit(noise: str) -> None:
+    rng = np.random.default_rng(0)
+    share, snr, bits = rng.uniform(0.01, 1.0, 500), 10.0 ** rng.uniform(1, 6, 500), 10.0 ** rng.uniform(6, 9, 500)
+    energy = 10.0 ** rng.uniform(-3, 1, 500)
+    power = radio.power_for_energy(
+        bits=bits, energy=energy, bandwidth=2e7, share=share, snr_per_watt=snr,
+        noise=noise, power_min=0.01, power_max=0.2,
+    )  # fmt: skip
+
+    def spent(watts: float, n: int) -> float:
+        heard = watts * snr[n] / (share[n] if noise == "psd" else 1.0)
+        return watts * float(bits[n]) / bits_per_second(share[n] * 2e7, heard)
+
+    limits = 0
+    for n in range(500):
+        if spent(0.01, n) >= energy[n]:
+            assert power[n] == 0.01
+        elif spent(0.2, n) <= energy[n]:
+            assert power[n] == pytest.approx(0.2)
+        else:
+            assert spent(power[n], n) == pytest.approx(energy[n], rel=1e-9)
+            limits += 1
+    assert limits > 50
+    nothing = radio.power_for_energy(
+        bits=np.zeros(1), energy=np.ones(1), bandwidth=2e7, share=np.ones(1), snr_per_watt=np.ones(1),
+        noise=noise, power_min=0.01, power_max=0.2,
+    )  # fmt: skip
+    assert nothing.tolist() == [0.2]
+
+
+def test_road_in_the_cell() -> None:
+    assert geometry.half_chord(radius=5.0, offset=3.0) == 4.0
+    left = geometry.dwell_time(position=np.array([-4.0, 0.0, 3.0]), speed=np.array([2.0, 8.0, 0.5]), half_length=4.0)
+    assert left.tolist() == [4.0, 0.5, 2.0]
+
+
+def test_rate_and_its_inverse() -> None:
+    snr = np.array([1e-9, 0.5, 1.0, 1e6])
+    rate = radio.shannon_rate(bandwidth=2e6, sinr=snr)
+    assert rate[2] == pytest.approx(2e6, rel=1e-15)
+    np.testing.assert_allclose(radio.sinr_for_rate(rate=rate, bandwidth=2e6), snr, rtol=1e-13)
+
+
+def test_benefit_rises_to_its_ceiling() -> None:
+    bits = np.array([0.0, 2.0, 32.0])
+    found = precision.learning_benefit(bits=bits, amplitude=0.5, rate=0.6, floor=0.4)
+    assert found.tolist() == pytest.approx([0.4, 0.4 + 0.5 * (1 - math.exp(-1.2)), 0.9], abs=1e-8)
+    assert precision.quantized_bits(full_bits=640.0, bits=np.array([8.0]), bits_max=32).tolist() == [160.0]
+
+
+def test_computing() -> None:
+    cycles, frequency = np.array([2e9, 4e9]), np.array([1e9, 2e9])
+    assert compute.cycles_delay(cycles=cycles, frequency=frequency).tolist() == [2.0, 2.0]
+    energy = compute.cycles_energy(cycles=cycles, frequency=frequency, coefficient=1e-27)
+    assert energy.tolist() == pytest.approx([2.0, 16.0])
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (1, 4), (40, 6, 4), (2, 3, 4, 7)])
+def test_matching_takes_the_highest_scores_first(shape: tuple[int, ...], library: Any) -> None:
+    scores = generator(0, 0, 0).integers(0, 6, shape).astype(np.float64)
+    scores[scores < 2] = -np.inf
+    given = scores.copy()
+    channel = np.asarray(match(library(given)))
+    np.testing.assert_array_equal(given, scores)
+    assert channel.shape == shape[:-1]
+    for twin in np.ndindex(shape[:-2]):
+        expected, taken = [-1] * shape[-2], set()
+        pairs = [(-scores[twin][n, m], n, m) for n, m in np.ndindex(*shape[-2:]) if scores[twin][n, m] > -np.inf]
+        for _, n, m in sorted(pairs):
+            if expected[n] < 0 and m not in taken:
+                expected[n] = m
+                taken.add(m)
+        assert channel[twin].tolist() == expected

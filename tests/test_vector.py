@@ -256,7 +256,7 @@ def test_checks_that_wait_are_raised_at_reset_and_do_not_corrupt() -> None:
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        (np.zeros((2, 4), int), r"actions have shape \(2, 4\), must be \(3, 4\)"),
+        (np.zeros((2, 4), int), r"actions has shape \(2, 4\), must be \(3, 4\)"),
         (np.zeros((3, 4)), "actions have dtype float64, must be integer"),
         (np.full((3, 4), 40), r"action\[0\] of client_0 is 40, must be in 0\.\.39"),
         (np.full((3, 4), np.nan), "must be integer"),

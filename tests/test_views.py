@@ -56,7 +56,8 @@ Trajectory = list[tuple[Any, ...]]
 def one_action(system: envs.System, rng: np.random.Generator) -> Any:
     if system.action_size:
         return rng.uniform(-1.0, 1.0, system.action_size).astype(np.float32)
-    return int(rng.integers(system.num_actions))
+    counts = system.actions.counts
+    return rng.integers(counts) if len(counts) > 1 else int(rng.integers(counts[0]))
 
 
 def joint_actions(env: envs.ParallelView, rng: np.random.Generator) -> dict[str, Any]:
@@ -551,12 +552,12 @@ def test_render_modes() -> None:
 @pytest.mark.parametrize("name", ["split_point", "quantization"])
 def test_masks_are_what_the_twin_sees(name: str) -> None:
     small = {"energy_budget_low": 0.05, "energy_budget_high": 0.5} if name == "split_point" else {"deadline": 1.2}
-    vector = envs.vector_env(name, 100, twin_error_db=8.0, **small)  # type: ignore[arg-type]
-    _, infos = vector.reset(seed=0)
-    simulator, system = vector.simulator, vector.system
+    misled, exact = (envs.vector_env(name, 100, twin_error_db=error, **small) for error in (8.0, 0.0))  # type: ignore[arg-type]
+    masks, truth = (each.reset(seed=0)[1]["choice_mask"] for each in (misled, exact))
+    simulator, system = misled.simulator, misled.system
     believed = system.mask(system.believed(simulator.state), simulator.partial)
-    np.testing.assert_array_equal(infos["choice_mask"].reshape(believed.shape), believed)
-    assert (believed != system.mask(simulator.state, simulator.partial)).any()
+    np.testing.assert_array_equal(masks.reshape(believed.shape), believed)
+    assert (masks != truth).any()
 
 
 @pytest.mark.parametrize("name", ["split_point", "quantization"])

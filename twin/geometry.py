@@ -47,6 +47,12 @@ def distances(*, clients: Array, servers: Array) -> Array:
     return xp.sqrt(xp.sum(offset * offset, axis=-1))
 
 
+def from_polar(*, distance: Array, angle: Array) -> Array:
+    """Place what is `distance` `(...)` in m away at an `angle` `(...)` in rad; positions `(..., 2)` in m."""
+    xp = namespace(distance)
+    return xp.stack([distance * xp.cos(angle), distance * xp.sin(angle)], axis=-1)
+
+
 def half_chord(*, radius: float, offset: float) -> float:
     """Half the length in m of the road inside a round cell, passed at `offset` from its centre."""
     return math.sqrt(radius**2 - offset**2)

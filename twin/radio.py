@@ -2,7 +2,7 @@
 
 import math
 
-from ..core.arrays import Array, arange_like, namespace, one_hot
+from ..core.arrays import Array, arange_like, namespace, of_agent, one_hot
 
 NEWTON_STEPS = 12
 """Steps of a Newton iteration that starts close by; half of them are enough."""
@@ -110,6 +110,85 @@ def downlink_sinr(*, pair_gain: Array, serving_power: Array, disturbs: Array, no
     signal = xp.linalg.diagonal(received)
     interference = xp.where(disturbs, received, 0.0).sum(axis=-1)
     return sinr(signal=signal, interference=interference, noise=noise)
+
+
+def sinr_of_links(
+    *,
+    uplink_gain: Array,
+    downlink_gain: Array,
+    server: Array,
+    channel: Array,
+    client_power: Array,
+    server_power: Array,
+    noise: float,
+) -> tuple[Array, Array]:
+    """SINR of all clients' links, up and down, eqs (10) and (15), each `(..., N)`.
+
+    Args:
+        uplink_gain: `(..., N, M, K)`.
+        downlink_gain: `(..., N, M, K)`; the same array where channels are reciprocal.
+        server: of each client, integers `(..., N)`, -1 where absent.
+        channel: of each client, integers `(..., N)`, -1 where absent.
+        client_power: `(N,)` in W.
+        server_power: `(M,)` in W.
+        noise: of a channel in W.
+    """
+    disturbs = co_channel(channel=channel)
+    up = gain_to_pairs(gain=uplink_gain, server=server, channel=channel)
+    down = up
+    if downlink_gain is not uplink_gain:
+        down = gain_to_pairs(gain=downlink_gain, server=server, channel=channel)
+    serving = server_power[namespace(server).where(server >= 0, server, 0)]
+    return (
+        uplink_sinr(pair_gain=up, client_power=client_power, disturbs=disturbs, noise=noise),
+        downlink_sinr(pair_gain=down, serving_power=serving, disturbs=disturbs, noise=noise),
+    )
+
+
+def link_of(*, sinr: Array, bits: Array, bandwidth: float) -> tuple[Array, Array]:
+    """Rate in bit/s and time on the air in s of a link, eqs (9) and (12), (14) and (16), each `(...)`.
+
+    Args:
+        sinr: `(...)`.
+        bits: to send, `(...)`.
+        bandwidth: in Hz.
+    """
+    rate = shannon_rate(bandwidth=bandwidth, sinr=sinr)
+    return rate, transmission_delay(bits=bits, rate=rate)
+
+
+def sinr_on_every_pair(
+    *,
+    agent: Array,
+    uplink_gain: Array,
+    downlink_gain: Array,
+    channel: Array,
+    pair_count: Array,
+    client_power: Array,
+    server_power: Array,
+    noise: float,
+) -> tuple[Array, Array, Array]:
+    """What every (server, channel) pair would bring one client, with the interference so far: eqs (10) and (15).
+
+    Args:
+        agent: index of the client `(...)`.
+        uplink_gain: `(..., N, M, K)`.
+        downlink_gain: `(..., N, M, K)`.
+        channel: channel of each client so far `(..., N)`, -1 where it has none; the own entry must be -1.
+        pair_count: other clients served on each pair `(..., M, K)`.
+        client_power: `(N,)` in W.
+        server_power: `(M,)` in W.
+        noise: of a channel in W.
+
+    Returns:
+        SINR up and down, and the power in W that each server would hear, `(..., M, K)`.
+    """
+    up, down = of_agent(uplink_gain, agent), of_agent(downlink_gain, agent)
+    heard = interference_at_servers(gain=uplink_gain, client_power=client_power, channel=channel)
+    disturbance = interference_at_client(gain=down, server_power=server_power, pair_count=pair_count)
+    uplink = sinr(signal=client_power[agent][..., None, None] * up, interference=heard, noise=noise)
+    downlink = sinr(signal=server_power[:, None] * down, interference=disturbance[..., None, :], noise=noise)
+    return uplink, downlink, heard
 
 
 def interference_at_servers(*, gain: Array, client_power: Array, channel: Array) -> Array:

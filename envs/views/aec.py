@@ -1,20 +1,14 @@
 """The native AEC view: agents choose one after the other, and may see what was chosen before them."""
 
-import functools
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from pettingzoo import AECEnv
 
-from ..learning import LearningMode, make_learning
-from ..simulator import Simulator
-from ..system import System
-from .base import MaskStyle, check_mask_style, masked_observation, masked_space, one_action
-from .rendering import Renderer
+from .base import AgentView, one_action
 
 
-class AECView(AECEnv[str, Any, Any]):  # type: ignore[misc] # PettingZoo is untyped
+class AECView(AgentView, AECEnv[str, Any, Any]):  # type: ignore[misc] # PettingZoo is untyped
     """A system as a `pettingzoo.AECEnv`.
 
     A round is one turn per agent: in the system's order where decisions are sequential (an agent then sees what was
@@ -22,38 +16,9 @@ class AECView(AECEnv[str, Any, Any]):  # type: ignore[misc] # PettingZoo is unty
     and ends come with the last turn.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2, "is_parallelizable": True}  # noqa: RUF012 (PettingZoo's base declares an instance attribute)
-
-    def __init__(
-        self,
-        system: System,
-        render_mode: str | None = None,
-        mask: MaskStyle = "info",
-        learning: LearningMode = "analytic",
-        task: Any = None,
-    ) -> None:
-        """Build the view of `system`; see `ParallelView`."""
-        super().__init__()
-        self.system = system
-        name = f"{system.name}_v{system.version}"
-        self.metadata = {**self.metadata, "name": name, "is_parallelizable": not system.turns}
-        self.render_mode = render_mode
-        self.mask = check_mask_style(mask)
-        self._simulator = Simulator(system, learning=make_learning(system, learning, task, 1))
-        self._renderer = Renderer(self._simulator, render_mode)
-        self.possible_agents = list(system.agents)
-        self.agents: list[str] = []
-        seen = functools.partial(masked_space, size=system.num_actions, style=mask, name=system.mask_name)
-        self.observation_spaces = {agent: seen(system.observation_space()) for agent in self.possible_agents}
-        self.action_spaces = {agent: system.action_space() for agent in self.possible_agents}
-
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """Return the observation space of `agent`; always the same object."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        """Return the action space of `agent`; always the same object."""
-        return self.action_spaces[agent]
+    def _declare(self) -> None:
+        super()._declare()
+        self.metadata = {**self.metadata, "is_parallelizable": not self.system.turns}
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin an episode; see `Simulator.reset` for seed and options."""
@@ -84,14 +49,12 @@ class AECView(AECEnv[str, Any, Any]):  # type: ignore[misc] # PettingZoo is unty
         self._clear_rewards()
         outcome = self._simulator.take_turn(value[None])
         if outcome is not None:
-            shared, own = self._simulator.report(outcome)
-            common = {name: each[0].item() for name, each in shared.items()}
+            shared, own = self._facts(outcome)
             for index, name in enumerate(self.agents):
                 self.rewards[name] = float(outcome.reward[0, index])
                 self.terminations[name] = bool(outcome.terminated[0])
                 self.truncations[name] = bool(outcome.truncated[0])
-                self.infos[name] = {**common, **{key: each[0, index].item() for key, each in own.items()}}
-                self.infos[name]["projected"] = bool(outcome.projected[0, index])
+                self.infos[name] = {**shared, **{key: each[index].item() for key, each in own.items()}}
             self._renderer.follow()
         self._accumulate_rewards()
         self._next_turn()
@@ -106,16 +69,8 @@ class AECView(AECEnv[str, Any, Any]):  # type: ignore[misc] # PettingZoo is unty
         """Return what `agent` sees now."""
         index = self.possible_agents.index(agent)
         seen = self._simulator.observations(np.array([index]))[0]
-        return masked_observation(seen, self._simulator.masks()[0, index], self.mask, self.system.mask_name)
+        return self._with_mask(seen, self._simulator.masks()[0, index])
 
     def action_masks(self) -> np.ndarray:
         """Return the legal actions of the selected agent as int8."""
         return np.array(self._simulator.masks()[0, self.possible_agents.index(self.agent_selection)])
-
-    def render(self) -> np.ndarray | None:
-        """Return an RGB array of the last round (`rgb_array`), or show it (`human`)."""
-        return self._renderer.render()
-
-    def close(self) -> None:
-        """Close the window, if there is one."""
-        self._renderer.close()

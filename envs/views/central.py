@@ -8,28 +8,18 @@ from gymnasium import spaces
 
 from ...core.checks import check_shape
 from ...core.randomness import check_seed
-from ..learning import LearningMode, make_learning
-from ..simulator import Simulator
 from ..system import System
-from .base import MaskStyle, check_mask_style, masked_observation, masked_space, one_action
-from .rendering import Renderer
+from .base import MaskStyle, SingleView, masked_space, one_action
 
 
 def central_spaces(system: System, style: MaskStyle) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     """Return observation and action space of a learner that decides for all agents, or for one after the other."""
-    if system.turns:
-        return masked_space(
-            system.observation_space(), system.num_actions, style, system.mask_name
-        ), system.action_space()
-    agents = len(system.agents)
-    box = spaces.Box(0.0, 1.0, (system.observation_size * agents,), np.float32)
-    actions: spaces.Space[Any] = spaces.MultiDiscrete([system.num_actions] * agents)
-    if system.action_size:
-        actions = spaces.Box(-1.0, 1.0, (system.action_size * agents,), np.float32)
-    return masked_space(box, system.num_actions * agents, style, system.mask_name), actions
+    agents = 1 if system.turns else len(system.agents)
+    actions = system.action_space() if system.turns else system.actions.joint_space(agents)
+    return masked_space(system, agents, style), actions
 
 
-class CentralView(gymnasium.Env[Any, Any]):
+class CentralView(SingleView, gymnasium.Env[Any, Any]):
     """A system as a `gymnasium.Env`.
 
     Simultaneous decisions: the observation is every agent's, one after the other, the action one entry per agent.
@@ -37,24 +27,9 @@ class CentralView(gymnasium.Env[Any, Any]):
     last turn of the round and is 0 before. The reward is the mean over agents.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2}  # noqa: RUF012 (as Gymnasium declares it)
-
-    def __init__(
-        self,
-        system: System,
-        render_mode: str | None = None,
-        mask: MaskStyle = "info",
-        learning: LearningMode = "analytic",
-        task: Any = None,
-    ) -> None:
-        """Build the view of `system`; see `ParallelView`."""
-        self.system = system
-        self.render_mode = render_mode
-        self.mask = check_mask_style(mask)
-        self._simulator = Simulator(system, learning=make_learning(system, learning, task, 1))
-        self._renderer = Renderer(self._simulator, render_mode)
+    def _declare(self) -> None:
         self._over = True
-        self.observation_space, self.action_space = central_spaces(system, mask)
+        self.observation_space, self.action_space = central_spaces(self.system, self.mask)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see `Simulator.reset` for seed and options."""
@@ -78,17 +53,15 @@ class CentralView(gymnasium.Env[Any, Any]):
         else:
             joint = np.asarray(action)
             check_shape(joint, self.action_space.shape or (), "action")
-            outcome = self._simulator.step(joint.reshape(1, len(self.system.agents), *self.system.action_shape))
+            outcome = self._simulator.step(self.system.actions.apart(joint[None], len(self.system.agents)))
         if outcome is None:
             observation, info = self._seen({})
             return observation, 0.0, False, False, info
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         self._over = terminated or truncated
-        shared, own = self._simulator.report(outcome)
-        facts: dict[str, Any] = {name: value[0].item() for name, value in shared.items()}
-        facts.update({name: value[0] for name, value in {**own, "projected": outcome.projected}.items()})
+        shared, own = self._facts(outcome)
         self._renderer.follow()
-        observation, info = self._seen(facts)
+        observation, info = self._seen({**shared, **own})
         return observation, float(outcome.reward[0].mean()), terminated, truncated, info
 
     def _turn_action(self, action: Any) -> np.ndarray:
@@ -101,16 +74,8 @@ class CentralView(gymnasium.Env[Any, Any]):
             info[self.system.mask_name] = mask
         if self.system.turns:
             info["agent"] = int(self._simulator.turn_agent[0])
-        return masked_observation(observation, mask, self.mask, self.system.mask_name), info
+        return self._with_mask(observation, mask), info
 
     def action_masks(self) -> np.ndarray:
         """Return the legal actions as int8: all agents' rows, one after the other, or the row of the agent in turn."""
         return np.array(self._simulator.legal()[0].reshape(-1))
-
-    def render(self) -> Any:
-        """Return an RGB array of the last round (`rgb_array`), or show it (`human`)."""
-        return self._renderer.render()
-
-    def close(self) -> None:
-        """Close the window, if there is one."""
-        self._renderer.close()

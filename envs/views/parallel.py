@@ -1,6 +1,5 @@
 """The PettingZoo view: every agent acts at once, a step is a whole round."""
 
-import functools
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,17 +9,13 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from ...core.checks import unknown_name
-from ..learning import LearningMode, make_learning
-from ..simulator import Simulator
-from ..system import System
-from .base import MaskStyle, check_mask_style, masked_space, one_action
-from .rendering import Renderer
+from .base import AgentView, one_action
 
 INTEGERS = frozenset({int, np.int64, np.int32})
 """Types that need no closer look."""
 
 
-class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZoo is untyped
+class ParallelView(AgentView, ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZoo is untyped
     """A system as a `pettingzoo.ParallelEnv`.
 
     Every agent has the same spaces: a flat `Box` in [0, 1], and `Discrete(num_actions)`, or a flat `Box` in [-1, 1]
@@ -28,46 +23,10 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
     parts of a box `info["choice_mask"]`), or part of the observation with `mask="observation"`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 2, "is_parallelizable": True}  # noqa: RUF012 (PettingZoo's base declares an instance attribute)
-
-    def __init__(
-        self,
-        system: System,
-        render_mode: str | None = None,
-        mask: MaskStyle = "info",
-        learning: LearningMode = "analytic",
-        task: Any = None,
-    ) -> None:
-        """Build the view.
-
-        Args:
-            system: what is simulated.
-            render_mode: None, "human" or "rgb_array".
-            mask: where the mask of legal actions goes.
-            learning: "analytic" (progress is predicted) or "live" (every step trains a round).
-            task: what is learned live: a name, a path or a `fedtwin.federated.tasks.Task`; None: the digits.
-        """
-        self.system = system
-        self.metadata = {**self.metadata, "name": f"{system.name}_v{system.version}"}
-        self.render_mode = render_mode
-        self.mask = check_mask_style(mask)
-        self._simulator = Simulator(system, learning=make_learning(system, learning, task, 1))
-        self._renderer = Renderer(self._simulator, render_mode)
-        self.possible_agents = list(system.agents)
-        self.agents: list[str] = []
-        seen = functools.partial(masked_space, size=system.num_actions, style=mask, name=system.mask_name)
-        self.observation_spaces = {agent: seen(system.observation_space()) for agent in self.possible_agents}
-        self.action_spaces = {agent: system.action_space() for agent in self.possible_agents}
-        size = system.observation_size * len(system.agents)
+    def _declare(self) -> None:
+        super()._declare()
+        size = self.system.observation_size * len(self.possible_agents)
         self.state_space = spaces.Box(0.0, 1.0, (size,), np.float32)
-
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """Return the observation space of `agent`; always the same object."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        """Return the action space of `agent`; always the same object."""
-        return self.action_spaces[agent]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -105,24 +64,21 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
         rewards = dict(zip(agents, outcome.reward[0].tolist(), strict=True))
         terminated = dict.fromkeys(agents, bool(outcome.terminated[0]))
         truncated = dict.fromkeys(agents, bool(outcome.truncated[0]))
-        shared, own = self._simulator.report(outcome)
-        infos = self._infos(shared, {**own, "projected": outcome.projected}, masks)
+        infos = self._infos(*self._facts(outcome), masks)
         if outcome.terminated[0] or outcome.truncated[0]:
             self.agents = []
         self._renderer.follow()
         return observations, rewards, terminated, truncated, infos
 
     def _joint_action(self, actions: Mapping[str, Any]) -> np.ndarray:
-        legal = f"an integer in 0..{self.system.num_actions - 1}"
-        if self.system.action_size:
-            legal = f"{self.system.action_size} numbers in -1..1"
+        legal = self.system.actions.words
         for agent in self.agents:
             if agent not in actions:
                 raise ValueError(f"{agent} has no action, every agent needs {legal}")
         if len(actions) != len(self.agents):
             raise unknown_name("agent", next(name for name in actions if name not in self.agents), self.agents)
         values = [actions[agent] for agent in self.agents]
-        if self.system.action_size:
+        if self.system.action_shape:
             pairs = zip(self.agents, values, strict=True)
             return np.stack([one_action(self.action_spaces[agent], value, agent) for agent, value in pairs])
         if not INTEGERS.issuperset(map(type, values)):
@@ -139,26 +95,21 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
 
     def _observe(self) -> tuple[dict[str, Any], np.ndarray]:
         rows, masks = self._simulator.observations()[0], self._simulator.masks()[0]
-        if self.mask == "info":
-            return dict(zip(self.possible_agents, rows, strict=True)), masks
-        pairs = zip(self.possible_agents, rows, masks, strict=True)
-        return {agent: {"observation": row, self.system.mask_name: legal} for agent, row, legal in pairs}, masks
+        seen = rows if self.mask == "info" else itertools.starmap(self._with_mask, zip(rows, masks, strict=True))
+        return dict(zip(self.possible_agents, seen, strict=True)), masks
 
     def _infos(
-        self, shared: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], masks: np.ndarray
+        self, shared: Mapping[str, Any], own: Mapping[str, np.ndarray], masks: np.ndarray
     ) -> dict[str, dict[str, Any]]:
-        names = [*shared, *own]
-        columns: list[Iterable[Any]] = [itertools.repeat(value[0].item()) for value in shared.values()]
-        columns += [value[0].tolist() for value in own.values()]
+        columns: dict[str, Iterable[Any]] = {name: itertools.repeat(value) for name, value in shared.items()}
+        columns |= {name: value.tolist() for name, value in own.items()}
         if self.mask == "info":
-            names.append(self.system.mask_name)
-            columns.append(masks)
+            columns[self.system.mask_name] = masks
         if not columns:
             return {agent: {} for agent in self.possible_agents}
-        rows = zip(*columns, strict=False)
-        return {
-            agent: dict(zip(names, row, strict=True)) for agent, row in zip(self.possible_agents, rows, strict=False)
-        }
+        rows = zip(*columns.values(), strict=False)
+        pairs = zip(self.possible_agents, rows, strict=False)
+        return {agent: dict(zip(columns, row, strict=True)) for agent, row in pairs}
 
     def action_masks(self) -> dict[str, np.ndarray]:
         """Return the legal actions of every agent as int8."""
@@ -167,11 +118,3 @@ class ParallelView(ParallelEnv[str, Any, int]):  # type: ignore[misc] # PettingZ
     def state(self) -> np.ndarray:
         """Return all observations as one flat vector, for centralised training."""
         return np.asarray(self._simulator.observations()[0].reshape(-1))
-
-    def render(self) -> np.ndarray | None:
-        """Return an RGB array of the last round (`rgb_array`), or show it (`human`)."""
-        return self._renderer.render()
-
-    def close(self) -> None:
-        """Close the window, if there is one."""
-        self._renderer.close()

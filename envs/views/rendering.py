@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MODES = ("human", "rgb_array")
 
 
-def channel_colours(count: int) -> np.ndarray:
+def channel_colors(count: int) -> np.ndarray:
     """Return `count` distinct RGBA colours: a qualitative palette, or hues around the circle for more than 20."""
     from matplotlib import colormaps
 
@@ -28,13 +28,13 @@ def channel_colours(count: int) -> np.ndarray:
 
 def draw_map(axes: "Axes", scene: Scene) -> None:
     """Draw clients, servers and the links between them, coloured by channel."""
-    colours = channel_colours(scene.num_colours)
-    for client, link, colour in zip(scene.clients, scene.link, scene.colour, strict=True):
+    colors = channel_colors(scene.num_colors)
+    for client, link, color in zip(scene.clients, scene.link, scene.color, strict=True):
         if link >= 0:
-            axes.plot(*np.stack([client, scene.servers[link]]).T, color=colours[colour], linewidth=1.6, zorder=1)
+            axes.plot(*np.stack([client, scene.servers[link]]).T, color=colors[color], linewidth=1.6, zorder=1)
     served = scene.link >= 0
     x, y = scene.clients[served].T
-    axes.scatter(x, y, s=42, c=colours[scene.colour[served]], edgecolors="black", zorder=3)
+    axes.scatter(x, y, s=42, c=colors[scene.color[served]], edgecolors="black", zorder=3)
     if (~served).any():
         x, y = scene.clients[~served].T
         axes.scatter(x, y, s=42, c="white", edgecolors="grey", marker="X", zorder=3)
@@ -51,9 +51,9 @@ def draw_map(axes: "Axes", scene: Scene) -> None:
     axes.set_title(scene.title)
 
 
-def draw_bars(axes: "Axes", title: str, values: np.ndarray, colours: Any, limit: float) -> None:
+def draw_bars(axes: "Axes", title: str, values: np.ndarray, colors: Any, limit: float) -> None:
     """Draw one bar per value."""
-    axes.bar(np.arange(len(values)), values, color=colours)
+    axes.bar(np.arange(len(values)), values, color=colors)
     axes.set_title(title, fontsize=9)
     axes.set_ylim(0.0, limit)
     axes.set_xticks(np.arange(len(values)))
@@ -66,8 +66,8 @@ def draw_scene(figure: "Figure", scene: Scene) -> None:
     grid = figure.add_gridspec(bars, 2, width_ratios=(1.9, 1.0))
     draw_map(figure.add_subplot(grid[:, 0]), scene)
     for row, (name, values) in enumerate(scene.loads.items()):
-        colours = channel_colours(scene.num_colours) if name == scene.coloured else "dimgrey"
-        draw_bars(figure.add_subplot(grid[row, 1]), name, values, colours, max(1.0, float(values.max())) * 1.1)
+        colors = channel_colors(scene.num_colors) if name == scene.colored else "dimgrey"
+        draw_bars(figure.add_subplot(grid[row, 1]), name, values, colors, max(1.0, float(values.max())) * 1.1)
     for row, (name, values) in enumerate(scene.budgets.items(), start=len(scene.loads)):
         draw_bars(figure.add_subplot(grid[row, 1]), f"{name} used, share of budget", values, "tab:red", 1.0)
 

@@ -112,11 +112,9 @@ class VectorView(VectorEnv[Any, Any, Any]):
             return observations, zero, *never, infos
         facts, known = self._facts(outcome)
         over = outcome.terminated | outcome.truncated
-        infos = {}
-        if outcome.final_observations is None:
-            self._add(infos, facts, known)
-        else:
-            self._add(infos, facts, known & ~over)
+        ended = outcome.final_observations is not None
+        infos = self._masked(facts, known & ~over if ended else known)
+        if ended:
             self._add_final(infos, facts, outcome, over)
         observations, infos = self._seen(infos)
         reward = namespace(outcome.reward).mean(outcome.reward, axis=-1)
@@ -125,40 +123,40 @@ class VectorView(VectorEnv[Any, Any, Any]):
     def play(self, actions: Any) -> Outcome | None:
         """Play a round or a turn; None while no copy completes a round."""
         if self.system.turns:
-            return self.simulator.take_turn(self._integers(actions))
-        return self.simulator.step(self._numbers(actions) if self.system.action_size else self._integers(actions))
+            return self.simulator.take_turn(self._turn_actions(actions))
+        system, array = self.system, self._array(actions)
+        check_shape(array, (self.num_envs, system.actions.joint_size(len(system.agents))), "actions")
+        return self.simulator.step(system.actions.apart(array, len(system.agents)))
 
     def decided(self, outcome: Outcome) -> Array:
         """Return actions that lead to what was decided."""
         return self.system.actions_of(outcome.decision)
 
-    def _numbers(self, actions: Any) -> Array:
-        """Return continuous joint actions as `(B, N, action_size)`."""
-        device, agents = self.simulator.device, len(self.system.agents)
+    def _array(self, actions: Any) -> Array:
+        """Return actions as an array of the simulator's library; integers where they are discrete."""
+        device = self.simulator.device
         array = np.asarray(actions) if device is None else torch.as_tensor(actions, device=device)
-        check_shape(array, (self.num_envs, agents * self.system.action_size), "actions")
-        return array.reshape(self.num_envs, agents, *self.system.action_shape)
-
-    def _integers(self, actions: Any) -> Array:
-        simulator = self.simulator
-        array = np.asarray(actions) if simulator.device is None else torch.as_tensor(actions, device=simulator.device)
-        agents = () if self.system.turns else (len(self.system.agents),)
-        if tuple(array.shape) != (self.num_envs, *agents):
-            raise ValueError(f"actions have shape {tuple(array.shape)}, must be {(self.num_envs, *agents)}")
+        if self.system.action_size:
+            return array
         xp = namespace(array)
         if not xp.isdtype(array.dtype, "integral"):
             raise ValueError(f"actions have dtype {array.dtype}, must be integer")
-        if self.system.turns and simulator.validate:
+        return xp.astype(array, xp.int64)
+
+    def _turn_actions(self, actions: Any) -> Array:
+        """Return the actions `(B,)` of the agents in turn; those of copies that only begin anew are not looked at."""
+        array, simulator = self._array(actions), self.simulator
+        check_shape(array, (self.num_envs,), "actions")
+        if simulator.validate:
             last = self.system.num_actions - 1
             bad = to_numpy((array < 0) | (array > last)) & ~to_numpy(simulator.idle)
             if bad.any():
                 copy = int(np.argmax(bad))
                 raise ValueError(f"action of copy {copy} is {array[copy]}, must be in 0..{last}")
-        return xp.astype(array, xp.int64)
+        return array
 
     def _seen(self, infos: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        flat = (self.num_envs, -1)
-        observations, masks = self.simulator.visible().reshape(flat), self.simulator.legal().reshape(flat)
+        observations, masks = self._flat(self.simulator.visible()), self.action_masks()
         everyone = namespace(masks).ones_like(masks[:, 0], dtype=bool if self.simulator.device is None else torch.bool)
         if self.mask == "info":
             infos[self.mask_name], infos[f"_{self.mask_name}"] = masks, everyone
@@ -177,29 +175,25 @@ class VectorView(VectorEnv[Any, Any, Any]):
             facts["decided"] = self.decided(outcome)
         return facts, known
 
-    def _add(self, infos: dict[str, Any], facts: Mapping[str, Array], known: Array) -> None:
-        """Add facts for the copies `known`, zeros elsewhere, each with its mask, as Gymnasium does."""
+    def _masked(self, facts: Mapping[str, Array], known: Array) -> dict[str, Any]:
+        """Return facts of the copies `known`, zeros elsewhere, each with its mask, as Gymnasium does."""
+        infos = {}
         for name, value in facts.items():
-            wide = known.reshape((-1, *(1,) * (value.ndim - 1)))
-            infos[name], infos[f"_{name}"] = (
-                namespace(value).where(wide, value, namespace(value).zeros_like(value)),
-                known,
-            )
+            wide, xp = known.reshape((-1, *(1,) * (value.ndim - 1))), namespace(value)
+            infos[name], infos[f"_{name}"] = xp.where(wide, value, xp.zeros_like(value)), known
+        return infos
 
     def _add_final(self, infos: dict[str, Any], facts: dict[str, Array], outcome: Outcome, over: Array) -> None:
-        flat = (self.num_envs, -1)
         assert outcome.final_observations is not None
         assert outcome.final_masks is not None
-        observations, masks = outcome.final_observations.reshape(flat), outcome.final_masks.reshape(flat)
+        observations, masks = self._flat(outcome.final_observations), self._flat(outcome.final_masks)
         if self.mask == "info":
             facts = {**facts, self.mask_name: masks}
         if outcome.final_agent is not None:
             facts = {**facts, "agent": outcome.final_agent}
-        final_info: dict[str, Any] = {}
-        self._add(final_info, facts, over)
         seen = masked_observation(observations, masks, self.mask, self.mask_name)
         infos["final_obs"] = seen if self.simulator.device is not None else self._one_by_one(seen, over)
-        infos["final_info"] = final_info
+        infos["final_info"] = self._masked(facts, over)
         infos["_final_obs"] = infos["_final_info"] = over
 
     def _one_by_one(self, seen: Any, over: np.ndarray) -> np.ndarray:
@@ -211,7 +205,10 @@ class VectorView(VectorEnv[Any, Any, Any]):
 
     def action_masks(self) -> Array:
         """Return the legal actions as int8 `(B, ...)`, laid out as in `CentralView.action_masks`."""
-        return self.simulator.legal().reshape(self.num_envs, -1)
+        return self._flat(self.simulator.legal())
+
+    def _flat(self, array: Array) -> Array:
+        return array.reshape(self.num_envs, -1)
 
     def state_dict(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""

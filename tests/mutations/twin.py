@@ -3,8 +3,8 @@
 from mutate import Mutation
 
 TESTS = ("tests/test_twin.py", "tests/test_association.py")
-SPLIT_POINT = ("tests/test_split_point.py",)
-QUANTIZATION = ("tests/test_quantization.py",)
+SPLIT_POINT = ("tests/test_twin.py", "tests/test_split_point.py")
+QUANTIZATION = ("tests/test_twin.py", "tests/test_quantization.py")
 
 MUTATIONS = (
     Mutation("sign of path loss", "twin/radio.py", "reach ** (-slope_db / 10.0)", "reach ** (slope_db / 10.0)"),
@@ -50,6 +50,6 @@ MUTATIONS = (
     Mutation("computing energy linear in frequency", "twin/compute.py", "coefficient * cycles * frequency**2", "coefficient * cycles * frequency", QUANTIZATION),
     Mutation("way that is behind a vehicle", "twin/geometry.py", "(half_length - position) / speed", "(half_length + position) / speed", SPLIT_POINT),
     Mutation("chord longer than the cell", "twin/geometry.py", "math.sqrt(radius**2 - offset**2)", "math.sqrt(radius**2 + offset**2)", SPLIT_POINT),
-    Mutation("bits not divided by the most", "twin/quantization.py", "full_bits * bits / bits_max", "full_bits * bits", QUANTIZATION),
-    Mutation("benefit falls with bits", "twin/quantization.py", "(1.0 - xp.exp(", "(1.0 + xp.exp(", QUANTIZATION),
+    Mutation("bits not divided by the most", "twin/precision.py", "full_bits * bits / bits_max", "full_bits * bits", QUANTIZATION),
+    Mutation("benefit falls with bits", "twin/precision.py", "(1.0 - xp.exp(", "(1.0 + xp.exp(", QUANTIZATION),
 )  # fmt: skip

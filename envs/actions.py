@@ -1,0 +1,262 @@
+"""What agents decide: actions made of declared parts, and the decisions that they lead to.
+
+Where all parts are choices an action is an integer (several choices: one each). Otherwise it is a box in [-1, 1]: a
+score for every thing to choose, then the numbers of the other parts. Numbers of the whole round stand last; every agent
+says what it wants of them, and the mean counts.
+"""
+
+import functools
+import itertools
+import operator
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from ..core.arrays import Array, arange_like, counted, namespace, one_hot
+from ..core.checks import check_box, check_integers, check_same_library
+from .observations import Field
+from .parts import Agents, Choice, Part
+
+
+class Actions:
+    """The parts of an action, in order, and the decision that they make up."""
+
+    def __init__(self, decision: type, *parts: Part) -> None:
+        """Lay out the parts.
+
+        Args:
+            decision: class of decisions, with a field for every name of a part.
+            *parts: choices first, numbers of the whole round last. The first says who takes part.
+        """
+        self.decision, self.parts = decision, parts
+        self.choices = tuple(part for part in parts if isinstance(part, Choice))
+        self.counts = tuple(choice.size for choice in self.choices)
+        self.num_choices = sum(self.counts)
+        self.discrete = len(self.choices) == len(parts)
+        self.size = 0 if self.discrete else sum(part.size for part in parts)
+        self.of_round = sum(part.size for part in parts if getattr(part, "of_round", False))
+        ends = list(itertools.accumulate(part.size for part in parts))
+        self._places = [slice(end - part.size, end) for part, end in zip(parts, ends, strict=True)]
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """How tables show the parts."""
+        return tuple(field for part in self.parts for field in part.fields)
+
+    # Spaces.
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one agent's action."""
+        if self.discrete:
+            return () if len(self.choices) == 1 else (len(self.choices),)
+        return (self.size,)
+
+    def space(self) -> spaces.Space[Any]:
+        """Return an agent's space: `Discrete`, `MultiDiscrete` of several choices, or a box in [-1, 1]."""
+        if not self.discrete:
+            return spaces.Box(-1.0, 1.0, self.shape, np.float32)
+        return spaces.Discrete(self.counts[0]) if self.shape == () else spaces.MultiDiscrete(list(self.counts))
+
+    def joint_space(self, agents: int) -> spaces.Space[Any]:
+        """Return the space of all agents' actions, one after the other; numbers of the round once, at the end."""
+        if self.discrete:
+            return spaces.MultiDiscrete(list(self.counts) * agents)
+        return spaces.Box(-1.0, 1.0, (self.joint_size(agents),), np.float32)
+
+    def joint_size(self, agents: int) -> int:
+        """Length of a joint action."""
+        each = len(self.choices) if self.discrete else self.size - self.of_round
+        return agents * each + self.of_round
+
+    def apart(self, joint: Array, agents: int) -> Array:
+        """Return each agent's action `(..., N, *shape)` of joint ones `(..., joint_size)`."""
+        xp = namespace(joint)
+        if not self.of_round:
+            return xp.reshape(joint, (*joint.shape[:-1], agents, *self.shape))
+        own = xp.reshape(joint[..., : -self.of_round], (*joint.shape[:-1], agents, self.size - self.of_round))
+        common = xp.broadcast_to(joint[..., None, -self.of_round :], (*own.shape[:-1], self.of_round))
+        return xp.concat([own, common], axis=-1)
+
+    def bounded(self, actions: Array) -> Array:
+        """Return actions brought into their space, NaN to 0."""
+        xp = namespace(actions)
+        if not self.discrete:
+            return xp.clip(xp.where(xp.isnan(actions), xp.zeros_like(actions), actions), -1.0, 1.0)
+        last = xp.asarray(self.counts, device=actions.device) - 1
+        return xp.minimum(xp.clip(actions, 0, None), last if self.shape else last[0])
+
+    @property
+    def limits(self) -> str:
+        """The values that an action's numbers may have, in words."""
+        return f"0..{max(self.counts) - 1}" if self.discrete else "-1..1"
+
+    @property
+    def words(self) -> str:
+        """What one agent's action must be, for messages."""
+        if not self.discrete:
+            return f"{self.size} numbers in -1..1"
+        if len(self.choices) == 1:
+            return f"an integer in {self.limits}"
+        return f"{len(self.choices)} integers below {list(self.counts)}"
+
+    # Between actions and decisions.
+
+    def decode(self, actions: Array, able: Array | None, dtype: Any) -> Any:
+        """Return what actions `(..., N, *shape)` ask for, limits aside.
+
+        Args:
+            actions: of all agents.
+            able: who may take part `(..., N)`; None: everybody.
+            dtype: floating type of the decision.
+        """
+        xp = namespace(actions)
+        if able is None:
+            shape = actions.shape[: actions.ndim - len(self.shape)]
+            able = xp.ones(shape, dtype=xp.bool, device=actions.device)
+        values: list[Array] = []
+        if self.discrete:
+            present = able
+            for choice, index in zip(self.choices, self._columns(actions), strict=True):
+                values += choice.of_index(xp.astype(index, xp.int64, copy=False), present)
+                if choice is self.choices[0]:
+                    present = able & choice.present(values)
+            return self.decision(*values)
+        numbers = xp.astype(actions, dtype)
+        present = able
+        for part, place in zip(self.parts, self._places, strict=True):
+            values += part.decode(numbers[..., place], present)
+            if part is self.parts[0]:
+                present = able & part.present(values)
+        return self.decision(*values)
+
+    def scores(self, actions: Array, dtype: Any) -> Array:
+        """Return the scores `(..., N, num_choices)` of all choices; of integers 1 for what was chosen, else 0."""
+        xp = namespace(actions)
+        if not self.discrete:
+            return xp.astype(actions[..., : self.num_choices], dtype)
+        chosen = (one_hot(index, n) for index, n in zip(self._columns(actions), self.counts, strict=True))
+        return xp.concat([xp.astype(one, dtype) for one in chosen], axis=-1)
+
+    def _columns(self, actions: Array) -> list[Array]:
+        """Return the indices `(..., N)` of each choice."""
+        return [actions[..., place] for place in range(len(self.choices))] if self.shape else [actions]
+
+    def encode(self, decision: Any) -> Array:
+        """Return actions `(..., N, *shape)` that lead to a decision."""
+        values = self.values(decision)
+        if self.discrete:
+            index = [choice.index_of(own) for choice, own in zip(self.choices, values, strict=True)]
+            return index[0] if self.shape == () else namespace(index[0]).stack(index, axis=-1)
+        present = self.parts[0].present(values[0])
+        xp = namespace(present)
+        kinds = [value.dtype for own in values for value in own if xp.isdtype(value.dtype, "real floating")]
+        columns = [
+            part.encode(own if part in self.choices else [xp.astype(value, kinds[0]) for value in own], present)
+            for part, own in zip(self.parts, values, strict=True)
+        ]
+        return xp.astype(xp.clip(xp.concat(columns, axis=-1), -1.0, 1.0), xp.float32)
+
+    def values(self, decision: Any) -> list[tuple[Array, ...]]:
+        """Return the decision's values, part by part."""
+        return [tuple(getattr(decision, name) for name in part.names) for part in self.parts]
+
+    def present(self, decision: Any) -> Array:
+        """Return who takes part `(..., N)`."""
+        return self.parts[0].present(self.values(decision)[0])
+
+    def differs(self, asked: Any, made: Any) -> Array:
+        """Return who got something else than asked for, `(..., N)`."""
+        pairs = zip(self.parts, self.values(asked), self.values(made), strict=True)
+        return functools.reduce(operator.or_, (part.differs(wanted, given) for part, wanted, given in pairs))
+
+    # Checks.
+
+    def check_actions(self, actions: Any, shape: tuple[int, ...], agents: Agents) -> None:
+        """Raise `ValueError` for joint actions of another shape or type, or outside their space.
+
+        Args:
+            actions: of all agents.
+            shape: leading axes and N.
+            agents: name of each agent.
+        """
+        if not self.discrete:
+            check_box(actions, (*shape, self.size), "action", agents)
+        elif not self.shape:
+            check_integers(actions, shape, 0, self.counts[0] - 1, "action", agents)
+        else:
+            check_integers(actions, (*shape, *self.shape), 0, max(self.counts) - 1, "action", None)
+            for place, column in enumerate(self._columns(actions)):
+                check_integers(column, shape, 0, self.counts[place] - 1, f"choice {place}", agents)
+
+    def check(self, decision: Any, like: Array, agents: Agents) -> None:
+        """Raise `ValueError` for a decision of another library or shape than `like` `(..., N)`, or out of range."""
+        present, shape = None, tuple(like.shape)
+        for part, values in zip(self.parts, self.values(decision), strict=True):
+            for name, value in zip(part.names, values, strict=True):
+                check_same_library(value, like, name)
+            if present is None and isinstance(part, Choice):
+                part.check(values, shape, like, agents)
+                present = part.present(values)
+                continue
+            present = part.present(values) if present is None else present
+            part.check(values, shape, present, agents)
+            if isinstance(part, Choice):
+                part.check_presence(values, present, agents)
+
+    def holders(self, decision: Any) -> Array:
+        """Return how many agents have each thing of the first choice, `(..., count)` integers."""
+        choice, values = self.choices[0], self.values(decision)[0]
+        index = namespace(values[0]).where(values[0] < 0, -1, choice.index_of(values))
+        return counted(index, choice.count)
+
+    def conflicts(self, decision: Any) -> Array:
+        """Return how many agents `(...)` have what another has too and only one should, beyond the first of each."""
+        if not self.choices or self.choices[0].exclusive == "no":
+            present = self.present(decision)
+            return namespace(present).zeros_like(present[..., 0], dtype=namespace(present).int64)
+        holders = self.holders(decision)
+        xp = namespace(holders)
+        return xp.sum(xp.clip(holders - 1, 0, None), axis=-1)
+
+    def nearest_free(self, partial: Any, action: Array, present: Array) -> tuple[Array, ...]:
+        """Return the fields `(..., N)` of the free thing nearest to index `action` `(...)`, for who is `present`."""
+        choice = self.choices[0]
+        xp = namespace(action)
+        distance = xp.abs(arange_like(choice.count, action) - action[..., None])
+        index = xp.argmin(xp.where(self.holders(partial) > 0, distance + choice.count, distance), axis=-1)
+        return choice.of_index(index[..., None], present)
+
+    def require_enough(self, count: int, agent: str) -> None:
+        """Raise `ValueError` where `count` agents can not have a thing of their own each."""
+        things = self.choices[0].count
+        if count > things:
+            names = ", ".join(self.choices[0].names)
+            raise ValueError(
+                f"{count} {agent}s are to be served, must be at most the {things} of ({names}): one for each {agent}"
+            )
+
+    def drawn(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+        """Draw a decision of one choice for agents `shape` = `(..., N)`, uniformly.
+
+        Every agent has a thing of its own, or any thing where there are fewer things than agents.
+        """
+        (choice,), everybody = self.choices, np.ones(shape, np.bool_)
+        if shape[-1] > choice.count:
+            return self.decision(*choice.of_index(rng.integers(choice.count, size=shape), everybody))
+        order = np.argsort(rng.random((*shape[:-1], choice.count)), axis=-1)
+        return self.decision(*choice.of_index(order[..., : shape[-1]], everybody))
+
+    def idle(self, like: Array) -> Array:
+        """Return what is legal for who takes no part, `(num_choices,)` booleans: in every choice the last, or 0."""
+        xp = namespace(like)
+        only = [choice.count if choice.optional else 0 for choice in self.choices]
+        return xp.concat([arange_like(n, like) == i for n, i in zip(self.counts, only, strict=True)])
+
+    def nobody(self, like: Array) -> Any:
+        """Return the decision in which no agent takes part; `like` is any floating array `(..., N)`."""
+        xp = namespace(like)
+        kind = xp.int64 if self.discrete else like.dtype
+        nothing = xp.zeros((*like.shape, *self.shape), dtype=kind, device=like.device)
+        return self.decode(nothing, xp.zeros_like(like, dtype=xp.bool), like.dtype)

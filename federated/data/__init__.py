@@ -1,0 +1,1 @@
+"""What clients learn from: datasets, readers of files, and who holds which samples in which order."""

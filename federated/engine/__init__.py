@@ -1,0 +1,1 @@
+"""How clients train together, and what carries features between client and server."""

@@ -1,0 +1,1 @@
+"""What is learned: models as sequences of blocks, their parameters, published weights and measured profiles."""

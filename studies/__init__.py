@@ -1,0 +1,1 @@
+"""Studies on top of learning: what leaks from what clients send, and what more bits per number bring."""

@@ -1,0 +1,68 @@
+"""Projections onto what is feasible, which systems and solvers share."""
+
+import math
+
+from ..core.arrays import Array, arange_like, namespace
+from . import radio
+
+MOST_BITS_PER_HERTZ = 100.0
+"""Rates are asked for up to here, at which the power is far beyond any limit: more would overflow."""
+
+
+def snr_in_time(*, bits: Array, time: Array, bandwidth: Array) -> Array:
+    """Least signal to noise with which bits are sent within a time; inf: none does.
+
+    Args:
+        bits: any shape.
+        time: in s; not above 0: there is none. It broadcasts to `bits`, as the bandwidth does.
+        bandwidth: in Hz.
+    """
+    xp = namespace(time)
+    possible = time > 0.0
+    rate, most = bits / xp.where(possible, time, 1.0), MOST_BITS_PER_HERTZ * bandwidth
+    snr = radio.sinr_for_rate(rate=xp.minimum(rate, most), bandwidth=bandwidth)
+    return xp.where(possible & (rate <= most), snr, xp.inf)
+
+
+def match(scores: Array) -> Array:
+    """Give channels to devices, highest score first, one each.
+
+    Args:
+        scores: `(..., N, M)`; -inf: never.
+
+    Returns:
+        Channel `(..., N)`, -1: none.
+    """
+    xp = namespace(scores)
+    *batch, clients, channels = scores.shape
+    left = xp.astype(xp.reshape(scores, (math.prod(batch), clients * channels)), scores.dtype, copy=True)
+    pairs = xp.reshape(left, (-1, clients, channels))
+    copies = arange_like(left.shape[0], left)
+    matched = xp.zeros_like(pairs[..., 0], dtype=xp.int64) - 1
+    for _ in range(min(clients, channels)):
+        best = xp.argmax(left, axis=-1)
+        client, channel = best // channels, best % channels
+        found = left[copies, best] > -xp.inf
+        matched[copies, client] = xp.where(found, channel, matched[copies, client])
+        pairs[copies, client] = -xp.inf
+        pairs[copies, :, channel] = -xp.inf
+    return xp.reshape(matched, (*batch, clients))
+
+
+def lifted_shares(*, share: Array, floor: Array, present: Array) -> Array:
+    """Shares moved towards equal ones, as little as gives everybody its floor, or an equal share if that is less.
+
+    Args:
+        share: `(..., N)`, sum at most 1.
+        floor: least share of each, `(..., N)`; may be inf.
+        present: who takes part, `(..., N)` booleans.
+    """
+    xp = namespace(share)
+    present = xp.astype(present, share.dtype)
+    equal = present / xp.clip(xp.sum(present, axis=-1, keepdims=True), 1.0, None)
+    short = xp.clip(xp.minimum(floor * (1.0 + 1e-6), equal) - share, 0.0, None)
+    room = equal - share
+    step = xp.where(short > 0.0, short / xp.where(room > 0.0, room, 1.0), 0.0)
+    # One step for all keeps the sum.
+    most = xp.clip(xp.max(step, axis=-1, keepdims=True), 0.0, 1.0)
+    return share + most * room

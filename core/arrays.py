@@ -27,6 +27,12 @@ def like(values: Any, array: Array) -> Array:
     return xp.asarray(values, dtype=array.dtype, device=array.device)
 
 
+def as_int64(index: Array) -> Array:
+    """Return integers of any width as int64, themselves where they are."""
+    xp = namespace(index)
+    return index if index.dtype == xp.int64 else xp.astype(index, xp.int64)
+
+
 def arange_like(stop: int, array: Array) -> Array:
     """Return the integers 0..stop-1 (int64) in the library and on the device of `array`; shared: do not write to it."""
     return _arange(stop, namespace(array), array.device)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..core.arrays import Array, arange_like, counted, namespace, one_hot
+from ..core.arrays import Array, arange_like, as_int64, counted, namespace, one_hot
 from ..core.checks import check_box, check_integers, check_same_library
 from .observations import Field
 from .parts import Agents, Choice, Part
@@ -38,6 +38,7 @@ class Actions:
         self.of_round = sum(part.size for part in parts if getattr(part, "of_round", False))
         ends = list(itertools.accumulate(part.size for part in parts))
         self._places = [slice(end - part.size, end) for part, end in zip(parts, ends, strict=True)]
+        self._idle: dict[Any, Array] = {}
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -46,7 +47,7 @@ class Actions:
 
     # Spaces.
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, ...]:
         """Shape of one agent's action."""
         if self.discrete:
@@ -119,7 +120,7 @@ class Actions:
         if self.discrete:
             present = able
             for choice, index in zip(self.choices, self._columns(actions), strict=True):
-                values += choice.of_index(xp.astype(index, xp.int64, copy=False), present)
+                values += choice.of_index(as_int64(index), present)
                 if choice is self.choices[0]:
                     present = able & choice.present(values)
             return self.decision(*values)
@@ -250,9 +251,11 @@ class Actions:
 
     def idle(self, like: Array) -> Array:
         """Return what is legal for who takes no part, `(num_choices,)` booleans: in every choice the last, or 0."""
-        xp = namespace(like)
-        only = [choice.count if choice.optional else 0 for choice in self.choices]
-        return xp.concat([arange_like(n, like) == i for n, i in zip(self.counts, only, strict=True)])
+        if like.device not in self._idle:
+            only = [choice.count if choice.optional else 0 for choice in self.choices]
+            rows = [arange_like(n, like) == i for n, i in zip(self.counts, only, strict=True)]
+            self._idle[like.device] = namespace(like).concat(rows)
+        return self._idle[like.device]
 
     def nobody(self, like: Array) -> Any:
         """Return the decision in which no agent takes part; `like` is any floating array `(..., N)`."""

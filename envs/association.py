@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ..core import randomness
-from ..core.arrays import Array, counted, like, namespace, of_agent, one_hot, pick
+from ..core.arrays import Array, as_int64, counted, like, namespace, of_agent, one_hot, pick
 from ..core.checks import whole_numbers
 from ..core.records import array, names_of, part_of, some_of
 from ..core.settings import parameter
@@ -461,7 +461,7 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
     def price(self, problem: State, decision: Decision) -> Cost:
         """Return the round's delays, energies and system cost, eqs (5)-(19a); absent clients count 0."""
         p, c, xp = self.params, self.constants(problem.uplink_gain), namespace(problem.uplink_gain)
-        server, channel = (xp.astype(index, xp.int64, copy=False) for index in (decision.server, decision.channel))
+        server, channel = as_int64(decision.server), as_int64(decision.channel)
         # (..., N): every client on the pair that it uses; absent clients on pair 0, until they count 0.
         uplink_sinr, downlink_sinr = radio.sinr_of_links(server=server, channel=channel, **self._air(problem))
         uplink_rate, uplink = radio.link_of(sinr=uplink_sinr, bits=c.uplink_bits, bandwidth=p.bandwidth)

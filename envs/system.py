@@ -505,7 +505,9 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
             legal = present | idle if legal is None else (present & legal) | (~present & idle)
         if legal is None:
             return xp.ones((*own.shape, self.num_actions), dtype=xp.int8, device=own.device)
-        return xp.astype(xp.broadcast_to(legal, (*own.shape, self.num_actions)), xp.int8)
+        if legal.shape[:-1] != own.shape:
+            legal = xp.broadcast_to(legal, (*own.shape, self.num_actions))
+        return xp.astype(legal, xp.int8)
 
     def _reject(self, bad: Array, values: Array, label: str, limit: str, unit: str = "") -> None:
         """Raise `ValueError` for the first of `values` `(..., N)` where `bad` is true, with the agent's name."""

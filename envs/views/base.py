@@ -83,7 +83,7 @@ class SingleView:
             render_mode: None, "human" or "rgb_array".
             mask: where the mask of legal actions goes.
             learning: "analytic" (progress is predicted) or "live" (every step trains a round).
-            task: what is learned live: a name, a path or a `fedtwin.federated.tasks.Task`; None: the digits.
+            task: what is learned live: a name, a path or a `fedtwin.federated.task.Task`; None: the digits.
         """
         self.system = system
         self.render_mode = render_mode

@@ -9,7 +9,7 @@ try:
     from torchrl.data import Binary, Bounded, Categorical, Composite, Unbounded
     from torchrl.envs import EnvBase
 except ImportError as error:
-    raise ImportError("fedtwin.envs.torchrl needs TorchRL: pip install 'fedtwin[torchrl]'") from error
+    raise ImportError("fedtwin.envs.views.torchrl needs TorchRL: pip install 'fedtwin[torchrl]'") from error
 
 from ...core import randomness
 from ...core.arrays import Array

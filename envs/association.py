@@ -321,7 +321,7 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
         "distributions": ("figure_8", "Figure 8: distributions"),
         "learning": ("figure_10_11", "Figures 10 and 11: loss and accuracy"),
     }
-    curve = LossCurve(1.858, 4.431e4, 5.377, "python -m fedtwin.studies.progress association")
+    curve = LossCurve(1.858, 4.431e4, 5.377, "python -m fedtwin.studies.progress association --task-options {}")
     procedure = "cloud_edge_client"
     params: AssociationParams
 

@@ -245,7 +245,7 @@ class SplitPointSystem(System[Draw, State, Problem, Decision, Cost]):
     agent = "vehicle"
     objective = "round_time"
     quantities: ClassVar = TIME_AND_ENERGY
-    curve = LossCurve(2.219, 1.122e4, 4.711, "python -m fedtwin.studies.progress split_point")
+    curve = LossCurve(2.219, 1.122e4, 4.711, "python -m fedtwin.studies.progress split_point --rounds 40")
     procedure = "adaptive_split"
     params: SplitPointParams
 

@@ -30,7 +30,7 @@ class ProgressOptions(Settings):
     """What is learned, how often, and where results go."""
 
     task: str = parameter("digits", doc="what is learned live")
-    task_options: str = parameter("{}", doc="JSON with fields of the task")
+    task_options: str = parameter('{"model": "cnn", "learning_rate": 0.2, "batch": 8}', doc="JSON: fields of the task")
     method: str = parameter("", doc="scheduler; empty: the first usual one")
     rounds: int = parameter(60, at_least=3, doc="rounds")
     seeds: tuple[int, ...] = parameter((0, 1, 2), at_least=0, doc="seeds")

@@ -17,7 +17,7 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from ..core.settings import Settings, parameter
-from .learner import Learner
+from .learner import Learner, read_spaces
 from .networks import IndependentNetworks, PairNetwork, SharedNetworks
 from .replay import Batch, Replay
 
@@ -87,9 +87,7 @@ class Shape:
         Raises:
             ValueError: other spaces.
         """
-        actions, observations = env.single_action_space, env.single_observation_space
-        if not isinstance(observations, spaces.Box):
-            raise ValueError(f"observations are {observations}, must be a Box: leave mask='info'")
+        actions, observations = read_spaces(env)
         if isinstance(actions, spaces.Discrete):
             agents, num_actions = 1, int(actions.n)
         elif isinstance(actions, spaces.MultiDiscrete) and len(set(actions.nvec.tolist())) == 1:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..core.checkpoint import prefixed, select
 from ..core.settings import Settings, parameter
-from .learner import Learner
+from .learner import Learner, read_spaces
 from .networks import AgentCritic, AgentNetwork
 from .replay import Batch, Replay
 
@@ -89,9 +89,7 @@ class BoxShape:
         Raises:
             ValueError: other spaces.
         """
-        actions, observations = env.single_action_space, env.single_observation_space
-        if not isinstance(observations, spaces.Box):
-            raise ValueError(f"observations are {observations}, must be a Box: leave mask='info'")
+        actions, observations = read_spaces(env)
         if not isinstance(actions, spaces.Box) or not (np.all(actions.low == -1) and np.all(actions.high == 1)):
             kind = type(actions).__name__
             raise ValueError(f"actions are a {kind} of shape {actions.shape}, must be a Box in -1..1")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor, nn
 
@@ -20,6 +21,18 @@ from .weights import find_weights
 def autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     """Return how copies of a vector environment begin anew."""
     return AutoresetMode((env.metadata or {}).get("autoreset_mode", AutoresetMode.NEXT_STEP))
+
+
+def read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[spaces.Space[Any], spaces.Box]:
+    """Return the spaces of actions and of observations of one copy.
+
+    Raises:
+        ValueError: observations that are no box.
+    """
+    observations = env.single_observation_space
+    if not isinstance(observations, spaces.Box):
+        raise ValueError(f"observations are {observations}, must be a Box: leave mask='info'")
+    return env.single_action_space, observations
 
 
 class Learner(ABC):

@@ -1,31 +1,17 @@
 """Steps per second of one environment, beside mobile-env and PettingZoo's MPE."""
 
 import statistics
-import time
 
 import fedtwin.envs as envs
 from measure import Sample, cells, in_turn, ratio, rival, version
+from serve import rounds
 
 STEPS = 2000
 
 
 def fedtwin(agents: int) -> Sample:
     """Whole rounds of the parallel environment: draw, observations, reward and validation included."""
-    env = envs.parallel_env("association", num_clients=agents)
-    env.reset(seed=0)
-    for index, agent in enumerate(env.possible_agents):
-        env.action_space(agent).seed(index)
-    actions = [{agent: env.action_space(agent).sample() for agent in env.possible_agents} for _ in range(50)]
-
-    def sample() -> float:
-        began = time.perf_counter()
-        for step in range(STEPS):
-            if not env.agents:
-                env.reset()
-            env.step(actions[step % 50])
-        return STEPS / (time.perf_counter() - began)
-
-    return sample
+    return rounds(envs.parallel_env("association", num_clients=agents), STEPS)
 
 
 def row(name: str, agents: int, rates: list[float], beside: str) -> str:

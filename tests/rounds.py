@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,6 +66,14 @@ def assert_trees_close(a: Any, b: Any, rtol: float, atol: float = 0.0) -> None:
     for field in dataclasses.fields(a):
         left, right = np.asarray(getattr(a, field.name)), np.asarray(getattr(b, field.name))
         np.testing.assert_allclose(left, right, rtol=rtol, atol=atol, err_msg=field.name)
+
+
+def assert_costs(cost: Any, expected: Callable[[int], dict[str, Any]], count: int = 100) -> None:
+    """Compare every field of a batch of costs with what is expected of each twin."""
+    assert {field.name for field in dataclasses.fields(cost)} == set(expected(0))
+    for twin in range(count):
+        for name, value in expected(twin).items():
+            np.testing.assert_allclose(getattr(cost, name)[twin], value, rtol=1e-12, atol=0, err_msg=f"{name} {twin}")
 
 
 def normalized(field: Field, value: Any) -> Any:

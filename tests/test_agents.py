@@ -1,11 +1,6 @@
 """The learner: targets and loss against plain loops, networks, replay, known values, resuming a killed run."""
 
-import json
-import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,11 +15,12 @@ from fedtwin.agents.d3qn import Shape
 from fedtwin.agents.networks import IndependentNetworks, PairNetwork, StackedLinear, dueling
 from fedtwin.agents.replay import Batch, Replay
 from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
-from fedtwin.core.checkpoint import read_checkpoint, write_checkpoint
+from fedtwin.core.checkpoint import write_checkpoint
 from fedtwin.core.log import LOG
 from fedtwin.evaluation.held_out import HeldOut
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
+from trainings import assert_resumes, assert_same_training, equal, start, wait_for, weights
 
 SMALL: dict[str, Any] = {"num_clients": 4, "num_channels": 3, "num_servers": 2, "max_cycles": 3}
 FAST = {"replay": 2048, "batch": 16, "learn_after": 64, "target_every": 3}
@@ -375,18 +371,6 @@ def small_run(folder: Path, steps: int = 3000, **options: Any) -> tuple[D3QN, di
     return agent, train(agent, env, schedule, folder=folder, **options)
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(path)[0]
-
-
-def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return set(first) == set(second) and all(torch.equal(first[name], second[name]) for name in first)
-
-
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("view", ["sequential", "simultaneous", "budgets", "torch"])
 def test_resumed_training_is_the_same_to_the_bit(tmp_path: Path, view: str) -> None:
     options: dict[str, dict[str, Any]] = {
@@ -396,60 +380,26 @@ def test_resumed_training_is_the_same_to_the_bit(tmp_path: Path, view: str) -> N
         "torch": {"device": "cpu"},
     }
 
-    def run(folder: Path, stop_at: float = math.inf) -> None:
+    def make() -> tuple[D3QN, Any]:
         env = envs.vector_env("association", 16, shared_draws=view != "budgets", **{**SMALL, **options[view]})
-        kind = (
-            {}
-            if env.system.turns
-            else {"network": "independent", "hidden": (16, 8), "priority": 0.0, "weight_average": 0.9}
-        )
-        agent = agent_for(env, **kind)
+        own = {"network": "independent", "hidden": (16, 8), "priority": 0.0, "weight_average": 0.9}
+        return agent_for(env, **({} if env.system.turns else own)), env
 
-        def advanced(facts: dict[str, float]) -> None:
-            if facts["transitions"] >= stop_at:
-                raise Stop
-
-        train(agent, env, Schedule(steps=2400, score_every=400), seed=4, folder=folder, advanced=advanced)
-
-    run(tmp_path / "whole")
-    for stop_at in (400, 1200, 1600, 2000):
-        with pytest.raises(Stop):
-            run(tmp_path / "parts", stop_at)
-    run(tmp_path / "parts")
-    for name in (BEST, CHECKPOINT):
-        assert equal(weights(tmp_path / "whole" / name), weights(tmp_path / "parts" / name))
-    logs = [
-        [{k: v for k, v in json.loads(line).items() if k != "steps_per_second"} for line in text.splitlines()]
-        for text in ((tmp_path / part / LOG).read_text() for part in ("whole", "parts"))
-    ]
-    assert logs[0] == logs[1]
+    assert_resumes(make, Schedule(steps=2400, score_every=400), (400, 1200, 1600, 2000), tmp_path)
 
 
 COMMAND = (
     "association --num-clients 4 --num-channels 3 --num-servers 2 --num-envs 64 --replay 40000 --batch 32 "
     "--steps 60000 --score-every 2000 --checkpoint-every 1 --held-out 8 --learn-after 500"
-).split()
-
-
-def start(folder: Path) -> subprocess.Popen[str]:
-    program = "import sys; from fedtwin.train import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", program, *COMMAND, "--output", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
-    while not condition():
-        assert process.poll() is None, process.stdout and process.stdout.read()
-        time.sleep(0.0005)
+)
 
 
 def test_killed_at_any_moment_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    undisturbed = start(whole)
+    undisturbed = start(COMMAND, whole)
     rng = np.random.default_rng(0)
     for kill in range(5):
-        process = start(parts)
+        process = start(COMMAND, parts)
         checkpoint = parts / CHECKPOINT
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         wait_for(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns > before, process)  # noqa: B023
@@ -462,12 +412,11 @@ def test_killed_at_any_moment_training_ends_with_the_same_weights(tmp_path: Path
         if kill == 2:
             assert list(parts.glob("*.tmp")), "the kill did not hit a write"
         assert len((parts / LOG).read_text().splitlines()) < 30
-    process = start(parts)
+    process = start(COMMAND, parts)
     for run in (undisturbed, process):
         output, _ = run.communicate()
         assert run.returncode == 0, output
-    for name in (BEST, CHECKPOINT):
-        assert equal(weights(whole / name), weights(parts / name))
+    assert_same_training(whole, parts)
     assert not list(parts.glob("*.tmp"))
 
 

@@ -1,11 +1,7 @@
 """The learner of numbers and relaxed choices: values and losses against plain loops, what it remembers, resuming."""
 
-import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,15 +16,16 @@ from fedtwin.agents import DDPG, DDPGSettings
 from fedtwin.agents.ddpg import BoxShape
 from fedtwin.agents.networks import AgentCritic, AgentLayers, AgentNetwork, StackedLinear
 from fedtwin.agents.replay import Batch
-from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
+from fedtwin.agents.training import BEST, CHECKPOINT, Schedule
 from fedtwin.core.checkpoint import read_checkpoint, write_checkpoint
 from fedtwin.core.log import LOG
 from fedtwin.envs.simulator import Simulator
 from fedtwin.evaluation.held_out import HeldOut
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
-from test_agents import Stop, equal, generator, wait_for, weights
+from test_agents import generator
 from torch import Tensor, nn
+from trainings import assert_resumes, assert_same_training, equal, start, wait_for
 
 SMALL: dict[str, dict[str, Any]] = {
     "split_point": {"num_vehicles": 3, "reward_rule": "own", "violation_weight": 2.0},
@@ -638,61 +635,35 @@ def test_environments_of_others_are_learned_from_but_not_resumed(tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["rounds", "discounted", "independent", "torch"])
 def test_resumed_training_is_the_same_to_the_bit(tmp_path: Path, kind: str) -> None:
-    def run(folder: Path, stop_at: float = math.inf) -> None:
+    def make() -> tuple[DDPG, Any]:
         name = "quantization" if kind == "torch" else "split_point"
         mode = AutoresetMode.NEXT_STEP if kind == "discounted" else AutoresetMode.SAME_STEP
         options: dict[str, Any] = {"device": "cpu"} if kind == "torch" else {}
         env = env_of(name, 16, autoreset_mode=mode, max_cycles=3, shared_draws=kind != "rounds", **options)
         kinds: dict[str, dict[str, Any]] = {"discounted": {"discount": 0.9}, "independent": {"network": "independent"}}
-        own = kinds.get(kind, {})
-        agent = DDPG.for_env(env, settings_of(learn_from="decided", entropy_start=0.1, **own))
+        return DDPG.for_env(env, settings_of(learn_from="decided", entropy_start=0.1, **kinds.get(kind, {}))), env
 
-        def advanced(facts: dict[str, float]) -> None:
-            if facts["transitions"] >= stop_at:
-                raise Stop
-
-        train(agent, env, Schedule(steps=1200, score_every=200), seed=4, folder=folder, advanced=advanced)
-
-    def logged(folder: Path) -> list[dict[str, float]]:
-        lines = map(json.loads, (folder / LOG).read_text().splitlines())
-        return [{name: value for name, value in line.items() if name != "steps_per_second"} for line in lines]
-
-    run(tmp_path / "whole")
-    for stop_at in (200, 800, 1000):
-        with pytest.raises(Stop):
-            run(tmp_path / "parts", stop_at)
-    run(tmp_path / "parts")
-    for name in (BEST, CHECKPOINT):
-        assert equal(weights(tmp_path / "whole" / name), weights(tmp_path / "parts" / name))
-    assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
+    assert_resumes(make, Schedule(steps=1200, score_every=200), (200, 800, 1000), tmp_path)
 
 
 COMMAND = (
     "split_point --agent ddpg --num-vehicles 3 --num-envs 64 --replay 4000 --batch 16 --hidden 8 8 --learn-after 500 "
     "--steps 12000 --score-every 400 --checkpoint-every 1 --held-out 4"
-).split()
-
-
-def start(folder: Path) -> subprocess.Popen[str]:
-    program = "import sys; from fedtwin.train import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", program, *COMMAND, "--output", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+)
 
 
 def test_killed_at_any_moment_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    undisturbed, process = start(whole), start(parts)
+    undisturbed, process = start(COMMAND, whole), start(COMMAND, parts)
     wait_for((parts / CHECKPOINT).exists, process)
     time.sleep(np.random.default_rng().uniform(0.0, 0.6))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert len((parts / LOG).read_text().splitlines()) < 30
-    for run in (undisturbed, start(parts)):
+    for run in (undisturbed, start(COMMAND, parts)):
         output, _ = run.communicate()
         assert run.returncode == 0, output
-    for name in (BEST, CHECKPOINT):
-        assert equal(weights(whole / name), weights(parts / name))
+    assert_same_training(whole, parts)
     assert read_checkpoint(parts / BEST)[1]["agent"] == "ddpg"
 
 

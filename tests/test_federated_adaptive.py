@@ -39,14 +39,6 @@ names = pytest.mark.parametrize("name", ["mlp", "cnn"])
 server_parts = pytest.mark.parametrize("server_part", ["averaged", "shared"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def model(name: str = "mlp") -> SplitModel:
     """Smooth: a rectifier on its edge may turn a rounding error into one of 1e-4."""
     return make_model(name, (1, 8, 8), 10, seed=1, activation="tanh")

@@ -43,14 +43,6 @@ server_parts = pytest.mark.parametrize("server_part", ["averaged", "shared"])
 spans = pytest.mark.parametrize("span", ["tensor", "sample"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 

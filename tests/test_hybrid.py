@@ -1,7 +1,5 @@
 """Learned choices with exact numbers: the environment of their learner, its network, and learners as solvers."""
 
-import json
-import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,15 @@ from fedtwin.agents import D3QN, DDPG, D3QNSettings, DDPGSettings
 from fedtwin.agents.hybrid import HybridView, as_scores, decide_exactly
 from fedtwin.agents.networks import SharedNetworks
 from fedtwin.agents.recipes import recipe
-from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
+from fedtwin.agents.training import Schedule
 from fedtwin.baselines import quantization, split_point
-from fedtwin.core.log import LOG
 from fedtwin.envs.simulator import Simulator
 from fedtwin.evaluate import main as evaluate
 from fedtwin.evaluation.methods import find_method
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from test_agents import Stop, equal, generator, random_batch, weights
+from test_agents import generator, random_batch
+from trainings import assert_resumes
 
 SMALL: dict[str, dict[str, Any]] = {
     "split_point": {"num_vehicles": 4, "reward_rule": "own", "max_cycles": 2},
@@ -289,28 +287,11 @@ def test_the_memory_holds_choices_as_asked_or_decided(learn_from: str, monkeypat
 
 @pytest.mark.parametrize("name", SMALL)
 def test_resumed_training_is_the_same_to_the_bit(tmp_path: Path, name: str) -> None:
-    def run(folder: Path, stop_at: float = math.inf) -> None:
+    def make() -> tuple[D3QN, Any]:
         view = view_of(name, 8, shared_draws=name == "quantization")
-        agent = learner(view, learn_from="decided")
+        return learner(view, learn_from="decided"), view
 
-        def advanced(facts: dict[str, float]) -> None:
-            if facts["transitions"] >= stop_at:
-                raise Stop
-
-        train(agent, view, Schedule(steps=400, score_every=80), seed=4, folder=folder, advanced=advanced)
-
-    def logged(folder: Path) -> list[dict[str, float]]:
-        lines = map(json.loads, (folder / LOG).read_text().splitlines())
-        return [{key: value for key, value in line.items() if key != "steps_per_second"} for line in lines]
-
-    run(tmp_path / "whole")
-    for stop_at in (80, 240):
-        with pytest.raises(Stop):
-            run(tmp_path / "parts", stop_at)
-    run(tmp_path / "parts")
-    for file in (BEST, CHECKPOINT):
-        assert equal(weights(tmp_path / "whole" / file), weights(tmp_path / "parts" / file))
-    assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
+    assert_resumes(make, Schedule(steps=400, score_every=80), (80, 240), tmp_path)
 
 
 # Learners as solvers.

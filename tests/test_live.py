@@ -34,14 +34,6 @@ SMALL: dict[str, Any] = {"num_clients": 5, "samples": 20.0}
 SPREAD = np.array([0, 11, 22, 33, 4])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def procedure(seed: int, episode: int = 0) -> Any:
     return make_task("digits").build("cloud_edge_client", 5, LiveLearning.seed_of(seed, episode), num_servers=4)
 

@@ -33,10 +33,10 @@ def check_number(field: dataclasses.Field[Any], value: Any, label: str) -> None:
     shown = f"{label} is {value} {limits['unit']}".rstrip()
     if math.isnan(value) or (math.isinf(value) and not (limits["infinite"] and value > 0)):
         raise ValueError(f"{shown}, must be finite")
-    if value < limits["at_least"]:
-        raise ValueError(f"{shown}, must be at least {limits['at_least']:g}")
-    if value > limits["at_most"] and not math.isinf(value):
-        raise ValueError(f"{shown}, must be at most {limits['at_most']:g}")
+    least, most = limits["at_least"], limits["at_most"]
+    if math.isfinite(value) and not least <= value <= most:
+        known = [f"at {side} {end:g}" for side, end in (("least", least), ("most", most)) if math.isfinite(end)]
+        raise ValueError(f"{shown}, must be {' and '.join(known)}")
     if value <= limits["above"] and limits["above"] > -math.inf:
         raise ValueError(f"{shown}, must be above {limits['above']:g}")
 
@@ -57,8 +57,7 @@ def reject(
     Raises:
         ValueError: names the element, its value and the limit.
     """
-    xp = namespace(bad)
-    if not bool(xp.any(bad)):
+    if not bool(bad.any()):
         return
     index = tuple(int(i) for i in np.argwhere(to_numpy(bad))[0])
     place, agent = index, ""

@@ -138,7 +138,7 @@ def beyond(field: dataclasses.Field[Any]) -> Iterator[tuple[Any, str]]:
     several = get_origin(field.type) is tuple
     for value, words in (
         (limits["at_least"] - 1, "must be at least"),
-        (limits["at_most"] + 1, "must be at most"),
+        (limits["at_most"] + 1, "at most"),
         (limits["above"], "must be above"),
         (np.nan, "must be"),
         ("1", "must be"),

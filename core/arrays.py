@@ -27,20 +27,25 @@ def like(values: Any, array: Array) -> Array:
     return xp.asarray(values, dtype=array.dtype, device=array.device)
 
 
+def cast(values: Array, dtype: Any) -> Array:
+    """Return a copy of another type. NumPy's function of the array API takes four times as long as the method."""
+    return values.astype(dtype) if isinstance(values, _NUMPY) else namespace(values).astype(values, dtype)
+
+
 def as_int64(index: Array) -> Array:
     """Return integers of any width as int64, themselves where they are."""
     xp = namespace(index)
-    return index if index.dtype == xp.int64 else xp.astype(index, xp.int64)
+    return index if index.dtype == xp.int64 else cast(index, xp.int64)
 
 
-def arange_like(stop: int, array: Array) -> Array:
-    """Return the integers 0..stop-1 (int64) in the library and on the device of `array`; shared: do not write to it."""
-    return _arange(stop, namespace(array), array.device)
+def arange_like(count: int, array: Array, step: int = 1) -> Array:
+    """Return `count` integers 0, step, 2 step... (int64) like `array`, on its device; shared: do not write to it."""
+    return _arange(count, step, namespace(array), array.device)
 
 
 @functools.lru_cache(maxsize=256)
-def _arange(stop: int, xp: Any, device: Any) -> Array:
-    return xp.arange(stop, dtype=xp.int64, device=device)
+def _arange(count: int, step: int, xp: Any, device: Any) -> Array:
+    return xp.arange(0, count * step, step, dtype=xp.int64, device=device)
 
 
 def one_hot(index: Array, size: int) -> Array:
@@ -50,16 +55,14 @@ def one_hot(index: Array, size: int) -> Array:
 
 def counted(index: Array, size: int, dtype: Any = None) -> Array:
     """Return how many of the agents' `index` `(..., N)` equal each of 0..size-1, `(..., size)`; integers by default."""
-    xp = namespace(index)
-    return xp.sum(xp.astype(one_hot(index, size), dtype or xp.int64), axis=-2)
+    return one_hot(index, size).sum(axis=-2, dtype=dtype or namespace(index).int64)
 
 
 def pick(values: Array, index: Array) -> Array:
     """Return `values` `(..., M)` at `index` `(..., N)`, as `(..., N)`."""
-    xp = namespace(values)
     *batch, size = values.shape
-    rows = arange_like(math.prod(batch), index) * size
-    return xp.reshape(values, (-1,))[xp.reshape(rows, (*batch, 1)) + index]
+    rows = arange_like(math.prod(batch), index, size)
+    return values.reshape(-1)[rows.reshape(*batch, 1) + index]
 
 
 def at_choice(values: Array, choice: Array) -> Array:

@@ -88,12 +88,12 @@ class Actions:
         last = xp.asarray(self.counts, device=actions.device) - 1
         return xp.minimum(xp.clip(actions, 0, None), last if self.shape else last[0])
 
-    @property
+    @functools.cached_property
     def limits(self) -> str:
         """The values that an action's numbers may have, in words."""
         return f"0..{max(self.counts) - 1}" if self.discrete else "-1..1"
 
-    @property
+    @functools.cached_property
     def words(self) -> str:
         """What one agent's action must be, for messages."""
         if not self.discrete:
@@ -121,7 +121,7 @@ class Actions:
             present = able
             for choice, index in zip(self.choices, self._columns(actions), strict=True):
                 values += choice.of_index(as_int64(index), present)
-                if choice is self.choices[0]:
+                if choice is self.choices[0] is not self.choices[-1]:
                     present = able & choice.present(values)
             return self.decision(*values)
         numbers = xp.astype(actions, dtype)
@@ -149,7 +149,7 @@ class Actions:
         values = self.values(decision)
         if self.discrete:
             index = [choice.index_of(own) for choice, own in zip(self.choices, values, strict=True)]
-            return index[0] if self.shape == () else namespace(index[0]).stack(index, axis=-1)
+            return namespace(index[0]).stack(index, axis=-1) if self.shape else index[0]
         present = self.parts[0].present(values[0])
         xp = namespace(present)
         kinds = [value.dtype for own in values for value in own if xp.isdtype(value.dtype, "real floating")]
@@ -159,9 +159,9 @@ class Actions:
         ]
         return xp.astype(xp.clip(xp.concat(columns, axis=-1), -1.0, 1.0), xp.float32)
 
-    def values(self, decision: Any) -> list[tuple[Array, ...]]:
+    def values(self, decision: Any) -> list[list[Array]]:
         """Return the decision's values, part by part."""
-        return [tuple(getattr(decision, name) for name in part.names) for part in self.parts]
+        return [[getattr(decision, name) for name in part.names] for part in self.parts]
 
     def present(self, decision: Any) -> Array:
         """Return who takes part `(..., N)`."""

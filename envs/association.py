@@ -16,7 +16,7 @@ import numpy as np
 from ..core import randomness
 from ..core.arrays import Array, as_int64, counted, like, namespace, of_agent, one_hot, pick
 from ..core.checks import whole_numbers
-from ..core.records import array, names_of, part_of, some_of
+from ..core.records import array, names_of, part_of
 from ..core.settings import parameter
 from ..federated.plan import Plan
 from ..twin import compute, geometry, radio, rounds
@@ -168,7 +168,7 @@ class State(Account, Links):
     server_clients: Array = array("M", "", "clients of each server in the last round")
     channel_clients: Array = array("K", "", "clients on each channel in the last round")
 
-    @property
+    @functools.cached_property
     def active(self) -> Array:
         """Clients `(..., N)` whose energy budget is not spent."""
         return self.energy_used <= self.energy_budget
@@ -291,7 +291,7 @@ def pair_fields(s: Scales, clients: int, pairs: int) -> tuple[Field, ...]:
 @functools.lru_cache(maxsize=64)
 def lowest_random_cost(params: AssociationParams) -> float:
     """Return the lowest system cost of one batch of random rounds (section VI: the batch that fixes rho)."""
-    system = AssociationSystem(dataclasses.replace(params, dtype="float64"))
+    system = AssociationSystem(dataclasses.replace(params, dtype="float64", twin_error_db=0.0))
     rng = randomness.generator(0, 0, 0)
     state = system.start(system.draw(rng, (REFERENCE_ROUNDS,)))
     decision = system.actions.drawn(rng, state.energy_used.shape)
@@ -360,14 +360,13 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
         links, fadings, blocks = p.nodes, 1 if p.reciprocal else 2, p.coherence_blocks
         size = math.prod(links) if blocks == 1 else 0
         share = randomness.uniform(rng, (*batch, 3 * clients + fadings * size), p.dtype)
-        xp = namespace(share)
         if blocks == 1:
-            fading = randomness.exponential(xp.reshape(share[..., 3 * clients :], (*batch, fadings, *links)))
+            fading = randomness.exponential(share[..., 3 * clients :].reshape(*batch, fadings, *links))
         else:
             fading = randomness.averaged_rayleigh_power(rng, (*batch, fadings, *links), blocks, p.dtype)
         uplink = fading[..., 0, :, :, :]
         return Draw(
-            position=xp.reshape(share[..., : 2 * clients], (*batch, clients, 2)) * p.side,
+            position=share[..., : 2 * clients].reshape(*batch, clients, 2) * p.side,
             energy_budget=between(share[..., 2 * clients : 3 * clients], p.energy_budget_low, p.energy_budget_high),
             uplink_fading=uplink,
             downlink_fading=uplink if p.reciprocal else fading[..., 1, :, :, :],
@@ -432,8 +431,7 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
 
     def ended(self, state: State) -> tuple[Array, Array]:
         """Return (terminated, truncated): time or every client's energy is spent; the last round is over."""
-        active = namespace(state.energy_used).any(state.active, axis=-1)
-        terminated = (state.time_used > self.params.time_budget) | ~active
+        terminated = (state.time_used > self.params.time_budget) | ~state.active.any(axis=-1)
         return terminated, (state.cycle >= self.params.max_cycles) & ~terminated
 
     # What is legal, and in which order.
@@ -462,30 +460,31 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
         """Return the round's delays, energies and system cost, eqs (5)-(19a); absent clients count 0."""
         p, c, xp = self.params, self.constants(problem.uplink_gain), namespace(problem.uplink_gain)
         server, channel = as_int64(decision.server), as_int64(decision.channel)
-        # (..., N): every client on the pair that it uses; absent clients on pair 0, until they count 0.
+        # (..., N): every client on the pair that it uses; absent clients on any, until they count 0.
         uplink_sinr, downlink_sinr = radio.sinr_of_links(server=server, channel=channel, **self._air(problem))
         uplink_rate, uplink = radio.link_of(sinr=uplink_sinr, bits=c.uplink_bits, bandwidth=p.bandwidth)
         downlink_rate, downlink = radio.link_of(sinr=downlink_sinr, bits=c.downlink_bits, bandwidth=p.bandwidth)
         load = compute.samples_per_server(samples=c.samples, server=server, num_servers=p.num_servers)
         per_server = compute.edge_delay(server_samples=load, flop_per_sample=p.body_flop, server_flops=c.server_flops)
-        served, edge = functools.partial(xp.where, server >= 0), pick(per_server, xp.where(server >= 0, server, 0))
+        served, edge = functools.partial(xp.where, server >= 0), pick(per_server, server)
         spent = c.local_energy + radio.transmission_energy(power=c.client_power, delay=uplink)
         names = ("local_delay", "uplink_delay", "edge_delay", "downlink_delay")
         delays = [served(delay, 0.0) for delay in (c.local_delay, uplink, edge, downlink)]
         total = totals(delays=delays, energies=(served(spent, 0.0),))
-        weighed = {"round_time": total["round_time"], "energy": total["energy"]}
+        weights = {"time_weight": p.time_weight, "energy_weight": p.energy_weight}
         return Cost(
             uplink_rate=served(uplink_rate, 0.0),
             downlink_rate=served(downlink_rate, 0.0),
-            system_cost=rounds.system_cost(**weighed, **p.subset("time_weight", "energy_weight")),
+            system_cost=rounds.system_cost(round_time=total["round_time"], energy=total["energy"], **weights),
             **dict(zip(names, delays, strict=True)),
             **total,
         )
 
     def _air(self, problem: State) -> dict[str, Any]:
         """Return gains, powers and noise as `twin.radio` takes them."""
-        powers = some_of(self.constants(problem.uplink_gain), ("client_power", "server_power"))
-        return {**some_of(problem, ("uplink_gain", "downlink_gain")), **powers, "noise": self.noise}
+        c, gains = self.constants(problem.uplink_gain), (problem.uplink_gain, problem.downlink_gain)
+        powers = {"client_power": c.client_power, "server_power": c.server_power, "noise": self.noise}
+        return {"uplink_gain": gains[0], "downlink_gain": gains[1], **powers}
 
     def amount(self, state: State, decision: Decision, cost: Cost) -> Array:
         """Return the samples `(...)` that the round trains on: the paper counts rounds of whoever takes part."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core.arrays import Array, like, namespace
+from ..core.arrays import Array, cast, like, namespace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Normalizer:
         self.offset = np.array([math.log(f.low) if f.scale == "log" else f.low for f in columns])
         top = np.array([math.log(f.high) if f.scale == "log" else f.high for f in columns])
         self.factor = 1.0 / (top - self.offset)
-        self._cache: dict[tuple[Any, Any], tuple[Array, ...]] = {}
+        self._cache: dict[tuple[Any, Any], tuple[Any, ...]] = {}
 
     def __call__(self, raw: Array) -> Array:
         """Map raw values `(..., size)` to [0, 1] as float32."""
@@ -97,21 +97,27 @@ class Normalizer:
     def in_place(self, raw: Array) -> Array:
         """Map raw values `(..., size)`, which are lost, to [0, 1] as float32."""
         xp = namespace(raw)
-        low, offset, factor, zero, one = self._constants(raw)
-        for run in self.logarithmic:
-            raw[..., run] = xp.log(xp.maximum(raw[..., run], low[run]))
+        lowest, offset, factor, zero, one = self._constants(raw)
+        for run, low in lowest:
+            raw[..., run] = xp.log(xp.maximum(raw[..., run], low))
         raw -= offset
         raw *= factor
-        return xp.minimum(xp.maximum(xp.astype(raw, xp.float32), zero), one)
+        return xp.minimum(xp.maximum(cast(raw, xp.float32), zero), one)
 
-    def _constants(self, raw: Array) -> tuple[Array, ...]:
+    def _constants(self, raw: Array) -> tuple[Any, ...]:
         key = (raw.device, raw.dtype)
         if key not in self._cache:
             xp = namespace(raw)
-            floats = [like(a, raw) for a in (self.low, self.offset, self.factor)]
+            low, offset, factor = (like(a, raw) for a in (self.low, self.offset, self.factor))
             ends = [xp.asarray(end, dtype=xp.float32, device=raw.device) for end in (0.0, 1.0)]
-            self._cache[key] = (*floats, *ends)
+            self._cache[key] = ([(run, low[run]) for run in self.logarithmic], offset, factor, *ends)
         return self._cache[key]
+
+
+def _columns(fields: Sequence[Field]) -> list[tuple[Any, int, slice]]:
+    """Return the reader of every field, its first column and all of its columns."""
+    ends = itertools.accumulate(field.size for field in fields)
+    return [(f.read, end - f.size, slice(end - f.size, end)) for f, end in zip(fields, ends, strict=True)]
 
 
 class Observer:
@@ -123,37 +129,30 @@ class Observer:
         Raises:
             ValueError: a field without a reader, or a shared one behind one that is not.
         """
-        self.shared = [field for field in fields if field.shared]
-        self.own = [field for field in fields if not field.shared]
-        for field, place in zip(fields, [*self.shared, *self.own], strict=True):
+        shared, own = ([field for field in fields if field.shared is kind] for kind in (True, False))
+        for field, place in zip(fields, [*shared, *own], strict=True):
             if field.read is None or field is not place:
                 raise ValueError(f"observation {field.name!r} needs a reader, and shared ones come first")
-        self._normalize_shared, self._normalize_own = Normalizer(self.shared), Normalizer(self.own)
-        self.size = self._normalize_shared.size + self._normalize_own.size
+        self._shared, self._own = ((_columns(part), Normalizer(part)) for part in (shared, own))
+        self.size = self._shared[1].size + self._own[1].size
 
     def __call__(self, view: Any, like: Array) -> Array:
         """Return observations `(..., N, size)`; `like` is any floating array `(..., N)` of the state."""
-        own = self._gather(self.own, view, like, self._normalize_own)
-        if not self.shared:
+        own = self._gather(*self._own, view, like)
+        if own.shape[-1] == self.size:
             return own
         xp = namespace(like)
-        shared = self._gather(self.shared, view, like[..., 0], self._normalize_shared)
+        shared = self._gather(*self._shared, view, like[..., 0])
         everyone = xp.empty((*like.shape, self.size), dtype=xp.float32, device=like.device)
         everyone[..., : shared.shape[-1]] = shared[..., None, :]
         everyone[..., shared.shape[-1] :] = own
         return everyone
 
-    def _gather(self, fields: Sequence[Field], view: Any, like: Array, normalize: Normalizer) -> Array:
+    def _gather(self, columns: Sequence[Any], normalize: Normalizer, view: Any, like: Array) -> Array:
         """Return the normalised columns of fields, `(*like.shape, size)`."""
         raw = namespace(like).empty((*like.shape, normalize.size), dtype=like.dtype, device=like.device)
-        start = 0
-        for field in fields:
-            assert field.read is not None
-            value = field.read(view)
-            if value.ndim == like.ndim:
-                raw[..., start] = value
-            else:
-                raw[..., start : start + field.size] = value
-            start += field.size
+        for read, first, several in columns:
+            value = read(view)
+            raw[..., first if value.ndim == like.ndim else several] = value
         # What a gradient is asked of must not be overwritten.
         return normalize(raw) if getattr(raw, "requires_grad", False) else normalize.in_place(raw)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from typing_extensions import TypeVar
 
 from ..core import randomness
-from ..core.arrays import Array, like, namespace, of_agent, one_hot
+from ..core.arrays import Array, cast, like, namespace, of_agent, one_hot
 from ..core.checks import reject
 from ..core.records import batch_shape, check_limits, check_record, declared, first_along
 from ..core.trees import tree_map
@@ -265,8 +265,7 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
 
     def present_sum(self, decision: DecisionT, values: Array) -> Array:
         """Return the sum `(...)` of values `(..., N)` over who takes part."""
-        xp = namespace(values)
-        return xp.sum(xp.where(self.actions.present(decision), values, 0.0), axis=-1)
+        return namespace(values).where(self.actions.present(decision), values, 0.0).sum(axis=-1)
 
     def informed(self, state: StateT, reports: Mapping[str, Array]) -> StateT:
         """Return an episode's first state with what clients report before the first decision of live learning."""
@@ -507,7 +506,7 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
             return xp.ones((*own.shape, self.num_actions), dtype=xp.int8, device=own.device)
         if legal.shape[:-1] != own.shape:
             legal = xp.broadcast_to(legal, (*own.shape, self.num_actions))
-        return xp.astype(legal, xp.int8)
+        return cast(legal, xp.int8)
 
     def _reject(self, bad: Array, values: Array, label: str, limit: str, unit: str = "") -> None:
         """Raise `ValueError` for the first of `values` `(..., N)` where `bad` is true, with the agent's name."""

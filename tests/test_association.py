@@ -253,6 +253,7 @@ def test_reference_cost_is_the_lowest_of_256_random_rounds(preset: str | None) -
         ({"observation": "paper", "reward_rule": "paper", "progress_weight": 2.0}, True),
         ({"decisions": "sequential"}, True),
         ({"dtype": "float32"}, True),
+        ({"twin_error_db": 3.0, "twin_error_source": "shadowing"}, True),
         ({"num_clients": 8}, False),
         ({"feature_bits": 1e6}, False),
         ({"positions": "fixed"}, False),

@@ -1,6 +1,8 @@
 """The radio link: path loss, fading, SINR, rate, delay, energy. Equation numbers: Zhao et al., JSAC 2023."""
 
+import functools
 import math
+from typing import Any
 
 from ..core.arrays import Array, arange_like, namespace, of_agent, one_hot
 
@@ -56,17 +58,22 @@ def gain_to_pairs(*, gain: Array, server: Array, channel: Array) -> Array:
     """
     xp = namespace(gain)
     *batch, clients, servers, channels = gain.shape
-    pair = xp.where(channel < 0, xp.zeros_like(channel), server * channels + channel)
-    rows = arange_like(math.prod(batch) * clients, channel) * (servers * channels)
-    index = xp.reshape(rows, (*batch, clients, 1)) + pair[..., None, :]
-    return xp.reshape(gain, (-1,))[index]
+    pair = xp.where(channel < 0, 0, server * channels + channel)
+    rows = arange_like(math.prod(batch) * clients, channel, servers * channels)
+    return gain.reshape(-1)[rows.reshape(*batch, clients, 1) + pair[..., None, :]]
 
 
 def co_channel(*, channel: Array) -> Array:
     """Who disturbs whom: `(..., N, N)` booleans, true where two different clients use one channel (-1: absent)."""
-    clients = arange_like(channel.shape[-1], channel)
-    different = clients[:, None] != clients
-    return (channel[..., :, None] == channel[..., None, :]) & different & (channel >= 0)[..., None, :]
+    xp = namespace(channel)
+    # Who is absent has another number as a row than as a column.
+    used = xp.where(channel < 0, -2, channel)
+    return (channel[..., :, None] == used[..., None, :]) & _different(channel.shape[-1], xp, channel.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _different(clients: int, xp: Any, device: Any) -> Array:
+    return ~xp.eye(clients, dtype=xp.bool, device=device)
 
 
 def sinr(*, signal: Array, interference: Array, noise: float) -> Array:
@@ -88,7 +95,7 @@ def uplink_sinr(*, pair_gain: Array, client_power: Array, disturbs: Array, noise
     """
     xp = namespace(pair_gain)
     received = client_power[:, None] * pair_gain
-    signal = xp.linalg.diagonal(received)
+    signal = received.diagonal(0, -2, -1)
     interference = xp.where(disturbs, received, 0.0).sum(axis=-2)
     return sinr(signal=signal, interference=interference, noise=noise)
 
@@ -107,7 +114,7 @@ def downlink_sinr(*, pair_gain: Array, serving_power: Array, disturbs: Array, no
     """
     xp = namespace(pair_gain)
     received = serving_power[..., None, :] * pair_gain
-    signal = xp.linalg.diagonal(received)
+    signal = received.diagonal(0, -2, -1)
     interference = xp.where(disturbs, received, 0.0).sum(axis=-1)
     return sinr(signal=signal, interference=interference, noise=noise)
 
@@ -138,7 +145,7 @@ def sinr_of_links(
     down = up
     if downlink_gain is not uplink_gain:
         down = gain_to_pairs(gain=downlink_gain, server=server, channel=channel)
-    serving = server_power[namespace(server).where(server >= 0, server, 0)]
+    serving = server_power[server]
     return (
         uplink_sinr(pair_gain=up, client_power=client_power, disturbs=disturbs, noise=noise),
         downlink_sinr(pair_gain=down, serving_power=serving, disturbs=disturbs, noise=noise),

@@ -101,15 +101,13 @@ class ParallelView(AgentView, ParallelEnv[str, Any, int]):  # type: ignore[misc]
     def _infos(
         self, shared: Mapping[str, Any], own: Mapping[str, np.ndarray], masks: np.ndarray
     ) -> dict[str, dict[str, Any]]:
-        columns: dict[str, Iterable[Any]] = {name: itertools.repeat(value) for name, value in shared.items()}
-        columns |= {name: value.tolist() for name, value in own.items()}
+        columns: dict[str, Iterable[Any]] = {name: value.tolist() for name, value in own.items()}
         if self.mask == "info":
             columns[self.system.mask_name] = masks
-        if not columns:
-            return {agent: {} for agent in self.possible_agents}
-        rows = zip(*columns.values(), strict=False)
-        pairs = zip(self.possible_agents, rows, strict=False)
-        return {agent: dict(zip(columns, row, strict=True)) for agent, row in pairs}
+        infos = {agent: dict(shared) for agent in self.possible_agents}
+        for info, row in zip(infos.values(), zip(*columns.values(), strict=True), strict=False):
+            info.update(zip(columns, row, strict=True))
+        return infos
 
     def action_masks(self) -> dict[str, np.ndarray]:
         """Return the legal actions of every agent as int8."""

@@ -7,7 +7,7 @@ TESTS = ("tests/test_twin.py", "tests/test_association.py")
 MUTATIONS = (
     Mutation("gradients as large as features", "envs/association.py", "downlink_bits=samples * p.gradient_bits", "downlink_bits=samples * p.feature_bits"),
     Mutation("downlink uses the uplink's gain", "twin/radio.py", "down = gain_to_pairs(gain=downlink_gain,", "down = gain_to_pairs(gain=uplink_gain,"),
-    Mutation("edge delay of another server", "envs/association.py", "pick(per_server, xp.where(server >= 0, server, 0))", "pick(per_server, xp.where(server >= 0, 0, 0))"),
+    Mutation("edge delay of another server", "envs/association.py", "pick(per_server, server)", "pick(per_server, xp.where(server >= 0, 0, 0))"),
     Mutation("head delay forgotten", "envs/association.py", "for delay in (c.local_delay,", "for delay in (0.0 * c.local_delay,"),
     Mutation("head energy forgotten", "envs/association.py", "spent = c.local_energy + radio", "spent = radio"),
     Mutation("budget counts the last round only", "envs/account.py", '"energy_used": state.energy_used + cost', '"energy_used": cost'),
@@ -25,6 +25,7 @@ MUTATIONS = (
     Mutation("own view: delays permuted", "envs/association.py", 'seen(lambda v: v.state.uplink_delay, f"own', 'seen(lambda v: v.state.edge_delay, f"own'),
     Mutation("downlink estimate exact", "envs/association.py", "else state.downlink_gain * ratio", "else state.downlink_gain"),
     Mutation("reference cost of one round", "envs/association.py", "REFERENCE_ROUNDS = 256", "REFERENCE_ROUNDS = 1"),
-    Mutation("reference cost depends on the floating type", "envs/association.py", 'system = AssociationSystem(dataclasses.replace(params, dtype="float64"))', "system = AssociationSystem(params)"),
+    Mutation("reference cost depends on the floating type", "envs/association.py", 'replace(params, dtype="float64", twin_error_db=0.0)', "replace(params, twin_error_db=0.0)"),
+    Mutation("reference cost depends on the twin's error", "envs/association.py", 'replace(params, dtype="float64", twin_error_db=0.0)', 'replace(params, dtype="float64")'),
     Mutation("layout seed ignored", "envs/association.py", "self.fixed_draw(self.params.layout_seed)", "self.fixed_draw(0)"),
 )  # fmt: skip

@@ -13,9 +13,9 @@ MUTATIONS = (
     Mutation("no smallest distance", "twin/radio.py", "xp.clip(distance, min_distance, None)", "distance"),
     Mutation("fading added to the mean", "twin/radio.py", "mean_gain[..., None] * fading", "mean_gain[..., None] + fading"),
     Mutation("pair index transposed", "twin/radio.py", "server * channels + channel)", "channel * servers + server)"),
-    Mutation("interference includes own signal", "twin/radio.py", "& different & (channel", "& (channel"),
-    Mutation("absent clients disturb", "twin/radio.py", " & (channel >= 0)[..., None, :]", ""),
-    Mutation("interference from other channels", "twin/radio.py", "[..., :, None] == channel", "[..., :, None] != channel"),
+    Mutation("interference includes own signal", "twin/radio.py", " & _different(channel.shape[-1], xp, channel.device)", ""),
+    Mutation("absent clients disturb", "twin/radio.py", "xp.where(channel < 0, -2, channel)", "channel"),
+    Mutation("interference from other channels", "twin/radio.py", "[..., :, None] == used", "[..., :, None] != used"),
     Mutation(
         "uplink sums over receivers",
         "twin/radio.py",

@@ -540,5 +540,5 @@ def test_a_row_is_the_learning_of_its_bits_and_seed() -> None:
     assert row.uplink_bytes == sum(float(one.uplink_bytes.sum()) for one in progress)
     with pytest.raises(ValueError, match="last is 3, must be at most rounds = 2"):
         BenefitOptions(rounds=2, last=3)
-    with pytest.raises(ValueError, match=r"bits\[1\] is 33, must be at most 32"):
+    with pytest.raises(ValueError, match=r"bits\[1\] is 33, must be at least 2 and at most 32"):
         BenefitOptions(bits=(2, 33))

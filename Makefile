@@ -36,11 +36,14 @@ test: $(STAMP) ## Run the tests
 compat: .compat/installed ## Conformance with gymnasium 1.2.2, and inside RLlib, TorchRL, BenchMARL, SuperSuit and Stable-Baselines3
 	.compat/bin/python -m pytest tests/test_views.py tests/test_vector.py compat
 
-# The first run has every test; numba's lines are counted by the second, in which solvers run uncompiled.
-coverage: $(STAMP) ## Line coverage of twin, envs and baselines over all tests; fails below 99 %
+# The first run has every test; numba's lines are counted by the second, in which solvers run uncompiled, and those of
+# TorchRL's view by the third, where TorchRL is.
+coverage: $(STAMP) .compat/installed ## Line coverage of twin, envs and baselines over all tests; fails below 99 %
 	$(BIN)/python -m pytest -n 2 --cov=twin --cov=envs --cov=baselines --cov-report=
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m "uncompiled and not large" \
-		--cov=twin --cov=envs --cov=baselines --cov-append --cov-report=term-missing:skip-covered --cov-fail-under=99
+		--cov=twin --cov=envs --cov=baselines --cov-append --cov-report=
+	.compat/bin/python -m pytest compat/test_torchrl.py --cov=twin --cov=envs --cov=baselines --cov-append \
+		--cov-report=term-missing:skip-covered --cov-fail-under=99
 
 docs: $(STAMP) ## Write the tables of the README and of docs/systems from the code
 	$(BIN)/python docs/generate.py

@@ -69,20 +69,6 @@ def reject(
     raise ValueError(f"{shown}, must be {limit}")
 
 
-def reject_not_positive(values: Array, *, label: str, unit: str = "", infinite: bool = False) -> None:
-    """Raise unless all `values` are above 0, none NaN and none infinite (unless `infinite`)."""
-    xp = namespace(values)
-    bad = ~(values > 0)
-    if not infinite:
-        bad = bad | xp.isinf(values)
-    reject(bad, values, label=label, unit=unit, limit="above 0" if infinite else "finite and above 0")
-
-
-def reject_not_finite(values: Array, *, label: str, unit: str = "") -> None:
-    """Raise if any of `values` is NaN or infinite."""
-    reject(~namespace(values).isfinite(values), values, label=label, unit=unit, limit="finite")
-
-
 def check_same_library(values: Any, like: Array, label: str) -> None:
     """Raise unless `values` is an array of the library of `like`."""
     if isinstance(values, np.ndarray | np.generic | torch.Tensor) and namespace(values) is not namespace(like):
@@ -90,7 +76,7 @@ def check_same_library(values: Any, like: Array, label: str) -> None:
         raise ValueError(f"{label} is an array of {given}, must be of {wanted} like the state")
 
 
-def check_float_array(values: Any, dtype: str, label: str) -> None:
+def check_array(values: Any, dtype: str, label: str) -> None:
     """Raise unless `values` is a NumPy array or a torch tensor of `dtype`."""
     if not isinstance(values, np.ndarray | torch.Tensor):
         raise ValueError(f"{label} is a {type(values).__name__}, must be a {dtype} array")

@@ -5,25 +5,39 @@ A field's axes are named ("N M"); sizes come from whoever checks. Any leading ba
 
 import dataclasses
 import functools
+import math
+import operator
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from .arrays import Array
-from .checks import check_float_array, check_shape, is_integer, reject_not_finite, reject_not_positive
+from .arrays import Array, namespace
+from .checks import check_array, check_shape, reject, unknown_name
+
+Kind = Literal["number", "integer", "boolean"]
+LIMITS = {"above": operator.gt, "at_least": operator.ge, "at_most": operator.le}
+"""What a declared limit asks of a value, by name."""
 
 
-def array(axes: str = "", unit: str = "", doc: str = "", *, above: float | None = None, infinite: bool = False) -> Any:
+def array(
+    axes: str = "", unit: str = "", doc: str = "", *, kind: Kind = "number", infinite: bool = False, **limits: float
+) -> Any:
     """Declare an array of a record.
 
     Args:
         axes: names of its axes behind those of the batch, separated by spaces.
         unit: SI unit.
         doc: what it is.
-        above: 0 where values must be positive; None: where they must be finite.
-        infinite: whether +inf is allowed, where values must be positive.
+        kind: what it holds: floating numbers of the system's type, int64 or booleans.
+        infinite: whether +inf is allowed; otherwise values must be finite.
+        **limits: what values must be, by name: `above`, `at_least`, `at_most` a number.
+
+    Raises:
+        ValueError: another limit; the nearest is named.
     """
-    limits = {"above": above, "infinite": infinite}
-    return dataclasses.field(metadata={"axes": tuple(axes.split()), "unit": unit, "doc": doc, **limits})
+    for name in limits.keys() - LIMITS.keys():
+        raise unknown_name("limit of an array", name, LIMITS)
+    about = {"unit": unit, "doc": doc, "kind": kind, "infinite": infinite, "limits": limits}
+    return dataclasses.field(metadata={"axes": tuple(axes.split()), **about})
 
 
 def constant(unit: str = "", doc: str = "") -> Any:
@@ -75,22 +89,23 @@ def names_of(kind: Any) -> tuple[str, ...]:
 
 
 def check_limits(value: Array, name: str, about: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where values break the limits that their field declares."""
-    if about["above"] is None:
-        if not is_integer(value):
-            reject_not_finite(value, label=name, unit=about["unit"])
-    else:
-        reject_not_positive(value, label=name, unit=about["unit"], infinite=about["infinite"])
+    """Raise `ValueError` where values are not finite, or break a limit that their field declares."""
+    inside = value > -math.inf if about["infinite"] else namespace(value).isfinite(value)
+    words = [] if about["infinite"] else ["finite"]
+    for limit, end in about["limits"].items():
+        inside = inside & LIMITS[limit](value, end)
+        words.append(f"{limit.replace('_', ' ')} {end:g}")
+    reject(~inside, value, label=name, unit=about["unit"], limit=" and ".join(words) or "a number")
 
 
 def check_record(record: Any, kind: type, sizes: Mapping[str, int], dtype: str) -> None:
-    """Check a record of floating arrays against what its class declares.
+    """Check a record of arrays against what its class declares.
 
     Args:
         record: what was handed in.
         kind: its class.
         sizes: of the named axes.
-        dtype: of all arrays.
+        dtype: of arrays of numbers.
 
     Raises:
         ValueError: another class, an array of another type or shape, a NaN or a value beyond a declared limit.
@@ -98,8 +113,9 @@ def check_record(record: Any, kind: type, sizes: Mapping[str, int], dtype: str) 
     if not isinstance(record, kind):
         name = f"{kind.__module__}.{kind.__qualname__}"
         raise ValueError(f"the {kind.__name__.lower()} is a {type(record).__name__}, must be a {name}")
-    for name in declared(kind):
-        check_float_array(getattr(record, name), dtype, name)
+    types = {"number": dtype, "integer": "int64", "boolean": "bool"}
+    for name, about in declared(kind).items():
+        check_array(getattr(record, name), types[about["kind"]], name)
     batch = batch_shape(record)
     for name, about in declared(kind).items():
         value = getattr(record, name)

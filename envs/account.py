@@ -12,7 +12,7 @@ from .progress import Progress
 class Account:
     """What the rounds before left; a state is an account, and what its system knows besides."""
 
-    cycle: Array = array("", "", "rounds completed")
+    cycle: Array = array("", "", "rounds completed", kind="integer")
     learned: Array = array("", "", "amount learned from, as `System.amount` counts it")
     time_used: Array = array("", "s")
     energy_used: Array = array("N", "J")

@@ -178,8 +178,8 @@ class State(Account, Links):
 class Decision:
     """Server and channel of each client; -1 in both: the client is absent."""
 
-    server: Array = array("N", "", "integers in 0..M-1, or -1")
-    channel: Array = array("N", "", "integers in 0..K-1, or -1")
+    server: Array = array("N", "", "0..M-1, or -1", kind="integer")
+    channel: Array = array("N", "", "0..K-1, or -1", kind="integer")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -105,8 +105,8 @@ class Problem:
 class Decision:
     """What each device does; a device without a channel has channel -1 and 0 in the rest."""
 
-    channel: Array = array("N", "", "integers in 0..M-1, -1: none; a channel serves at most one device")
-    bits: Array = array("N", "", "q, integers in bits_min..bits_max")
+    channel: Array = array("N", "", "0..M-1, -1: none; a channel serves at most one device", kind="integer")
+    bits: Array = array("N", "", "q, bits_min..bits_max", kind="integer")
     power: Array = array("N", "W", "p")
 
 

@@ -101,7 +101,7 @@ class Problem:
     energy_budget: Array = array("N", "J", "E")
     snr_per_watt: Array = array("N", "1/W", "g / (n0 W): signal to noise of the whole band, per W sent")
     server_time: Array = array("N J", "s", "the part of `fixed_time` in which the server computes")
-    taking_part: Array = array("N", "", "booleans")
+    taking_part: Array = array("N", kind="boolean")
     bandwidth: float = constant("Hz", "W")
     switched_capacitance: float = constant("J s^2", "zeta; computing costs zeta / 2 x cycles x f^2")
     frequency_min: float = constant("Hz")
@@ -126,7 +126,7 @@ class Problem:
 class Decision:
     """What each vehicle does; a vehicle that does not take part has cut -1 and 0 in the rest."""
 
-    cut: Array = array("N", "", "integers in 0..J-1, -1: does not take part")
+    cut: Array = array("N", "", "0..J-1, -1: does not take part", kind="integer")
     bandwidth_share: Array = array("N", "", "b, sum at most 1")
     frequency: Array = array("N", "Hz", "f")
     power: Array = array("N", "W", "p")
@@ -172,7 +172,7 @@ class State(Account, Vehicles):
     gain: Array = array("N", "", "power gain of the uplink", above=0)
     estimate_error: Array = array("N", "", "standard normal")
     nominal_time: Array = array("N J", "s", "`nominal_time` of everybody, as the twin sees it")
-    taking_part: Array = array("N", "", "booleans: who can be served in this round, as the twin sees it")
+    taking_part: Array = array("N", "", "who can be served in this round, as the twin sees it", kind="boolean")
 
 
 def computing_energy(problem: Problem, cycles: Array | float, frequency: Array | float) -> Array:

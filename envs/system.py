@@ -429,7 +429,7 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         """Raise `ValueError` for values of the state that break a declared limit: gains that are not positive."""
         kind: Any = type(state)
         for name, about in declared(kind).items():
-            if about["above"] is not None:
+            if about["limits"]:
                 check_limits(getattr(state, name), name, about)
 
     # What follows: decisions.

@@ -36,6 +36,6 @@ MUTATIONS = (
     Mutation("progress of an untrained model", "envs/system.py", "self.curve.decrease(state.learned, amount)", "self.curve.decrease(0.0 * state.learned, amount)", ("tests/test_docs.py::test_toy_remembers_and_shows_what_was_learned",)),
     Mutation("progress is worth nothing", "envs/system.py", "self.params.progress_weight * progress.loss_decrease", "0.0 * progress.loss_decrease", PROGRESS),
     Mutation("draws are not checked", "envs/system.py", "check_record(draw, self.draw_type, self.sizes, self.params.dtype)", "pass", contract("bad_draws_are_refused")),
-    Mutation("gains are not checked", "envs/system.py", 'if about["above"] is not None:', 'if about["above"] == "nothing":', contract("bad_gains_are_named")),
+    Mutation("gains are not checked", "envs/system.py", 'if about["limits"]:', 'if about["limits"] == "nothing":', contract("bad_gains_are_named")),
     Mutation("absent agents are slow", "envs/costs.py", "rounds.round_time(client_time=time)", "rounds.round_time(client_time=time + 1e-9)", contract("absent_agents_count_nothing_and_say_nothing")),
 )  # fmt: skip

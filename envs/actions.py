@@ -5,9 +5,11 @@ score for every thing to choose, then the numbers of the other parts. Numbers of
 says what it wants of them, and the mean counts.
 """
 
+import dataclasses
 import functools
 import itertools
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from gymnasium import spaces
 
 from ..core.arrays import Array, arange_like, as_int64, counted, namespace, one_hot
 from ..core.checks import check_box, check_integers, check_same_library
+from ..core.records import names_of
 from .observations import Field
 from .parts import Agents, Choice, Part
 
@@ -26,18 +29,30 @@ class Actions:
         """Lay out the parts.
 
         Args:
-            decision: class of decisions, with a field for every name of a part.
+            decision: class of decisions: its fields are the names of all parts, in any order; others need a default.
             *parts: choices first, numbers of the whole round last. The first says who takes part.
+
+        Raises:
+            ValueError: parts and fields of other names; both are given.
         """
         self.decision, self.parts = decision, parts
+        self.names = tuple(name for part in parts for name in part.names)
+        needed = {field.name for field in dataclasses.fields(decision) if field.default is dataclasses.MISSING}
+        if len(set(self.names)) < len(self.names) or not needed <= set(self.names) <= set(names_of(decision)):
+            fields = ", ".join(names_of(decision))
+            raise ValueError(
+                f"the parts are {', '.join(self.names)}, the fields of {decision.__name__} {fields}: "
+                "make them the same names"
+            )
         self.choices = tuple(part for part in parts if isinstance(part, Choice))
         self.counts = tuple(choice.size for choice in self.choices)
         self.num_choices = sum(self.counts)
         self.discrete = len(self.choices) == len(parts)
         self.size = 0 if self.discrete else sum(part.size for part in parts)
         self.of_round = sum(part.size for part in parts if getattr(part, "of_round", False))
-        ends = list(itertools.accumulate(part.size for part in parts))
-        self._places = [slice(end - part.size, end) for part, end in zip(parts, ends, strict=True)]
+        ends = itertools.accumulate(part.size for part in parts)
+        boxes = [slice(end - part.size, end) for part, end in zip(parts, ends, strict=True)]
+        self._places: Sequence[Any] = range(len(parts)) if self.discrete else boxes
         self._idle: dict[Any, Array] = {}
 
     @property
@@ -117,20 +132,17 @@ class Actions:
             shape = actions.shape[: actions.ndim - len(self.shape)]
             able = xp.ones(shape, dtype=xp.bool, device=actions.device)
         values: list[Array] = []
-        if self.discrete:
-            present = able
-            for choice, index in zip(self.choices, self._columns(actions), strict=True):
-                values += choice.of_index(as_int64(index), present)
-                if choice is self.choices[0] is not self.choices[-1]:
-                    present = able & choice.present(values)
-            return self.decision(*values)
-        numbers = xp.astype(actions, dtype)
-        present = able
-        for part, place in zip(self.parts, self._places, strict=True):
-            values += part.decode(numbers[..., place], present)
-            if part is self.parts[0]:
+        present, columns = able, self._columns(actions if self.discrete else xp.astype(actions, dtype))
+        for part, column in zip(self.parts, columns, strict=True):
+            picked = self.discrete and isinstance(part, Choice)
+            values += part.of_index(as_int64(column), present) if picked else part.decode(column, present)
+            if part is self.parts[0] is not self.parts[-1]:
                 present = able & part.present(values)
-        return self.decision(*values)
+        return self.made(values)
+
+    def made(self, values: Sequence[Array]) -> Any:
+        """Return the decision of values in the order of the parts."""
+        return self.decision(**dict(zip(self.names, values, strict=True)))
 
     def scores(self, actions: Array, dtype: Any) -> Array:
         """Return the scores `(..., N, num_choices)` of all choices; of integers 1 for what was chosen, else 0."""
@@ -141,8 +153,8 @@ class Actions:
         return xp.concat([xp.astype(one, dtype) for one in chosen], axis=-1)
 
     def _columns(self, actions: Array) -> list[Array]:
-        """Return the indices `(..., N)` of each choice."""
-        return [actions[..., place] for place in range(len(self.choices))] if self.shape else [actions]
+        """Return what each part reads: the index `(..., N)` of a choice, or numbers `(..., N, size)` of a box."""
+        return [actions[..., place] for place in self._places] if self.shape else [actions]
 
     def encode(self, decision: Any) -> Array:
         """Return actions `(..., N, *shape)` that lead to a decision."""
@@ -245,9 +257,9 @@ class Actions:
         """
         (choice,), everybody = self.choices, np.ones(shape, np.bool_)
         if shape[-1] > choice.count:
-            return self.decision(*choice.of_index(rng.integers(choice.count, size=shape), everybody))
+            return self.made(choice.of_index(rng.integers(choice.count, size=shape), everybody))
         order = np.argsort(rng.random((*shape[:-1], choice.count)), axis=-1)
-        return self.decision(*choice.of_index(order[..., : shape[-1]], everybody))
+        return self.made(choice.of_index(order[..., : shape[-1]], everybody))
 
     def idle(self, like: Array) -> Array:
         """Return what is legal for who takes no part, `(num_choices,)` booleans: in every choice the last, or 0."""

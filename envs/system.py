@@ -312,7 +312,7 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         chosen = chosen if able is None else chosen & able
         given = self.actions.nearest_free(partial, action, chosen)
         before = self.actions.values(partial)[0]
-        return self.actions.decision(*(xp.where(chosen, new, own) for new, own in zip(given, before, strict=True)))  # type: ignore[no-any-return]
+        return self.actions.made([xp.where(chosen, new, own) for new, own in zip(given, before, strict=True)])  # type: ignore[no-any-return]
 
     def _in_turn(self, problem: ProblemT, asked: DecisionT) -> DecisionT:
         """Return the decision in which agents got what they asked for in the order of their turns."""

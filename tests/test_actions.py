@@ -234,6 +234,25 @@ def test_choices_take_the_highest_score_and_the_last_axis_runs_fastest() -> None
     assert [found.packets[2], found.speed[2], found.share[2]] == [0, 0.0, 0.0]
 
 
+def test_decisions_are_built_by_name() -> None:
+    fields = [("column", Any), ("speed", Any), ("row", Any), ("lane", Any)]
+    kind = dataclasses.make_dataclass("Shuffled", [*fields, ("note", str, "none")], frozen=True)
+    found = Actions(kind, LANE, CELL, NUMBERS[0]).decode(
+        np.eye(11, dtype=np.float32)[None, [1, 9, 10]], None, np.float64
+    )
+    assert (found.lane.tolist(), found.note) == ([[1, 0, 0]], "none")
+    assert (found.row.tolist(), found.column.tolist()) == ([[0, 1, 0]], [[0, 2, 0]])
+    np.testing.assert_allclose(found.speed, [[10.0, 10.0, 100.0]])
+
+
+@pytest.mark.parametrize("parts", [(LANE, CELL), (LANE, CELL, MODE, MODE), (LANE, CELL, MODE, NUMBERS[0])])
+def test_parts_that_are_not_the_fields_of_the_decision_are_refused(parts: Any) -> None:
+    names = ", ".join(name for part in parts for name in part.names)
+    message = f"the parts are {names}, the fields of Picked lane, row, column, mode: make them the same names"
+    with pytest.raises(ValueError, match=message):
+        Actions(Picked, *parts)
+
+
 # All together.
 
 

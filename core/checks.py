@@ -89,11 +89,11 @@ def to_numpy(array: Array) -> np.ndarray:
     return np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
 
 
-def is_integer(values: Array) -> bool:
-    """Whether the array's dtype is an integer type (bool is not)."""
-    if isinstance(values, np.ndarray):
-        return values.dtype.kind in "iu"
-    return bool(namespace(values).isdtype(values.dtype, "integral"))
+def check_integer_type(values: Array, label: str) -> None:
+    """Raise unless the array's dtype is an integer type (bool is not)."""
+    numpy = isinstance(values, np.ndarray)
+    if not (values.dtype.kind in "iu" if numpy else namespace(values).isdtype(values.dtype, "integral")):
+        raise ValueError(f"{label} has dtype {values.dtype}, must be integer")
 
 
 def check_shape(values: Array, shape: tuple[int, ...], label: str) -> None:
@@ -125,8 +125,7 @@ def check_integers(
     """Raise unless `values` are integers of `shape` in low..high; named agents are those of the last axis."""
     if not hasattr(values, "dtype"):
         raise ValueError(f"{label} is a {type(values).__name__}, must be an integer array of shape {shape}")
-    if not is_integer(values):
-        raise ValueError(f"{label} has dtype {values.dtype}, must be integer")
+    check_integer_type(values, label)
     check_shape(values, shape, label)
     outside = (values < low) | (values > high)
     reject(outside, values, label=label, unit="", limit=f"in {low}..{high}", agents=agents)

@@ -16,10 +16,10 @@ import numpy as np
 from gymnasium import spaces
 
 from ..core.arrays import Array, arange_like, as_int64, counted, namespace, one_hot
-from ..core.checks import check_box, check_integers, check_same_library
+from ..core.checks import check_box, check_integers, check_same_library, check_shape
 from ..core.records import names_of
 from .observations import Field
-from .parts import Agents, Choice, Part
+from .parts import Agents, Choice, Number, Part
 
 
 class Actions:
@@ -30,10 +30,10 @@ class Actions:
 
         Args:
             decision: class of decisions: its fields are the names of all parts, in any order; others need a default.
-            *parts: choices first, numbers of the whole round last. The first says who takes part.
+            *parts: choices first, numbers of the whole round last. The first says who takes part; see `present`.
 
         Raises:
-            ValueError: parts and fields of other names; both are given.
+            ValueError: parts and fields of other names, or parts in another order.
         """
         self.decision, self.parts = decision, parts
         self.names = tuple(name for part in parts for name in part.names)
@@ -49,7 +49,13 @@ class Actions:
         self.num_choices = sum(self.counts)
         self.discrete = len(self.choices) == len(parts)
         self.size = 0 if self.discrete else sum(part.size for part in parts)
-        self.of_round = sum(part.size for part in parts if getattr(part, "of_round", False))
+        self.of_round = sum(part.size for part in parts if part.of_round)
+        kinds = [(not isinstance(part, Choice), part.of_round) for part in parts]
+        if kinds != sorted(kinds) or parts[0].of_round:
+            raise ValueError(
+                f"the parts are {', '.join(self.names)}: choices must come first, numbers of the round last, behind "
+                "something of each agent"
+            )
         ends = itertools.accumulate(part.size for part in parts)
         boxes = [slice(end - part.size, end) for part, end in zip(parts, ends, strict=True)]
         self._places: Sequence[Any] = range(len(parts)) if self.discrete else boxes
@@ -164,9 +170,10 @@ class Actions:
             return namespace(index[0]).stack(index, axis=-1) if self.shape else index[0]
         present = self.parts[0].present(values[0])
         xp = namespace(present)
-        kinds = [value.dtype for own in values for value in own if xp.isdtype(value.dtype, "real floating")]
+        every = [value.dtype for own in values for value in own]
+        kind = next((dtype for dtype in every if xp.isdtype(dtype, "real floating")), xp.float32)
         columns = [
-            part.encode(own if part in self.choices else [xp.astype(value, kinds[0]) for value in own], present)
+            part.encode(own if part in self.choices else [xp.astype(value, kind) for value in own], present)
             for part, own in zip(self.parts, values, strict=True)
         ]
         return xp.astype(xp.clip(xp.concat(columns, axis=-1), -1.0, 1.0), xp.float32)
@@ -175,8 +182,10 @@ class Actions:
         """Return the decision's values, part by part."""
         return [[getattr(decision, name) for name in part.names] for part in self.parts]
 
-    def present(self, decision: Any) -> Array:
-        """Return who takes part `(..., N)`."""
+    def present(self, decision: Any, able: Array | None = None) -> Array:
+        """Return who takes part `(..., N)`, as the first part says; no number does: who is `able` (None: all)."""
+        if able is not None and isinstance(self.parts[0], Number):
+            return able
         return self.parts[0].present(self.values(decision)[0])
 
     def differs(self, asked: Any, made: Any) -> Array:
@@ -203,18 +212,19 @@ class Actions:
             for place, column in enumerate(self._columns(actions)):
                 check_integers(column, shape, 0, self.counts[place] - 1, f"choice {place}", agents)
 
-    def check(self, decision: Any, like: Array, agents: Agents) -> None:
-        """Raise `ValueError` for a decision of another library or shape than `like` `(..., N)`, or out of range."""
-        present, shape = None, tuple(like.shape)
-        for part, values in zip(self.parts, self.values(decision), strict=True):
+    def check(self, decision: Any, like: Array, able: Array | None, agents: Agents) -> None:
+        """Raise `ValueError` for a decision out of range, or of another library or shape than `like` `(..., N)`.
+
+        `able` and `agents` are those of `present` and of `check_actions`.
+        """
+        every = list(zip(self.parts, self.values(decision), strict=True))
+        for part, values in every:
             for name, value in zip(part.names, values, strict=True):
                 check_same_library(value, like, name)
-            if present is None and isinstance(part, Choice):
-                part.check(values, shape, like, agents)
-                present = part.present(values)
-                continue
-            present = part.present(values) if present is None else present
-            part.check(values, shape, present, agents)
+                check_shape(value, part.shape(tuple(like.shape)), name)
+        present = self.present(decision, able)
+        for part, values in every:
+            part.check(values, present, agents)
             if isinstance(part, Choice):
                 part.check_presence(values, present, agents)
 
@@ -264,9 +274,9 @@ class Actions:
     def idle(self, like: Array) -> Array:
         """Return what is legal for who takes no part, `(num_choices,)` booleans: in every choice the last, or 0."""
         if like.device not in self._idle:
-            only = [choice.count if choice.optional else 0 for choice in self.choices]
-            rows = [arange_like(n, like) == i for n, i in zip(self.counts, only, strict=True)]
-            self._idle[like.device] = namespace(like).concat(rows)
+            only = [i == choice.optional * choice.count for choice in self.choices for i in range(choice.size)]
+            xp = namespace(like)
+            self._idle[like.device] = xp.asarray(only, dtype=xp.bool, device=like.device)
         return self._idle[like.device]
 
     def nobody(self, like: Array) -> Any:

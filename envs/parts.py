@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from ..core.arrays import Array, namespace, one_hot
-from ..core.checks import check_integers, check_shape, reject
+from ..core.checks import check_integer_type, check_integers, reject
 from .observations import Field
 
 TOLERANCE = 1e-6
@@ -51,6 +51,8 @@ class Part(ABC):
     """Numbers of a box action that it reads."""
     fields: tuple[Field, ...]
     """How tables show it."""
+    of_round: bool = False
+    """Whether it is one thing for the whole round."""
 
     @abstractmethod
     def decode(self, numbers: Array, present: Array) -> tuple[Array, ...]:
@@ -61,8 +63,12 @@ class Part(ABC):
         """Return numbers `(..., N, size)` that ask for values: the inverse of `decode`."""
 
     @abstractmethod
-    def check(self, values: Sequence[Array], shape: tuple[int, ...], present: Array, agents: Agents) -> None:
-        """Raise `ValueError` for values of another shape or type than `(..., N)`, or out of range."""
+    def check(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
+        """Raise `ValueError` for values of another type, or out of range."""
+
+    def shape(self, agents: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of its values; that of the agents is `(..., N)`."""
+        return agents
 
     def present(self, values: Sequence[Array]) -> Array:
         """Return who takes part `(..., N)` by these values."""
@@ -70,7 +76,7 @@ class Part(ABC):
 
     def differs(self, asked: Sequence[Array], made: Sequence[Array]) -> Array:
         """Return whose values `(..., N)` are not what was asked for."""
-        difference: Array = abs(made[0] - asked[0]) > TOLERANCE * asked[0]
+        difference: Array = abs(made[0] - asked[0]) > TOLERANCE * abs(asked[0])
         return difference
 
 
@@ -134,10 +140,10 @@ class Choice(Part):
         chosen = one_hot(self.index_of(values), self.size) & (present | self.optional)[..., None]
         return xp.where(chosen, 1.0, -1.0)
 
-    def check(self, values: Sequence[Array], shape: tuple[int, ...], present: Array, agents: Agents) -> None:
+    def check(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
         """Raise `ValueError` for values that are no integers of their axis, or where one is -1 and another is not."""
         for axis, value in zip(self.axes, values, strict=True):
-            check_integers(value, shape, -1, axis.count - 1, axis.name, agents)
+            check_integers(value, tuple(value.shape), -1, axis.count - 1, axis.name, agents)
             limit = f"-1 exactly where the {self.names[0]} is -1"
             reject((value < 0) != (values[0] < 0), value, label=axis.name, unit="", limit=limit, agents=agents)
 
@@ -160,7 +166,8 @@ class Choice(Part):
 class Number(Part):
     """A quantity from low to high, even in the logarithm or (`linear`) in itself; whole numbers are rounded.
 
-    With `of_round` it is one for the whole round, the mean of what the agents that take part ask for.
+    With `of_round` it is one for the whole round, the mean of what the agents that take part ask for. No number says
+    who takes part: 0 is a value like any other.
     """
 
     def __init__(
@@ -176,7 +183,13 @@ class Number(Part):
         whole: bool = False,
         of_round: bool = False,
     ) -> None:
-        """Keep the range."""
+        """Keep the range.
+
+        Raises:
+            ValueError: a range in the logarithm that does not lie above 0.
+        """
+        if not linear and low <= 0:
+            raise ValueError(f"{name} is even in the logarithm from {low:g} {unit}, must be from above 0, or linear")
         self.names, self.size, self.unit, self.low, self.high = (name,), 1, unit, low, high
         self.linear, self.whole, self.of_round = linear, whole, of_round
         self.fields = (Field(name, symbol, unit, low, high, 1, "linear" if linear else "log", source),)
@@ -201,19 +214,27 @@ class Number(Part):
         number = unscaled(value, self.low, self.high, self.linear)
         return xp.where(present, number, 0.0)[..., None]
 
-    def check(self, values: Sequence[Array], shape: tuple[int, ...], present: Array, agents: Agents) -> None:
+    def check(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
         """Raise `ValueError` for a quantity out of its range."""
         (name,), value = self.names, values[0]
         if self.of_round:
-            shape, present = shape[:-1], namespace(present).any(present, axis=-1)
+            present = namespace(present).any(present, axis=-1)
         if self.whole:
-            check_integers(value, shape, 0, int(self.high), name, agents)
-        check_shape(value, shape, name)
+            check_integer_type(value, name)
         slack = 0.0 if self.whole else rounding(value.dtype)
         inside = (value >= self.low - slack * abs(self.low)) & (value <= self.high + slack * abs(self.high))
         limit = f"in {self.low:g}..{self.high:g}"
         named = None if self.of_round else agents
         reject(present & ~inside, value, label=name, unit=self.unit, limit=limit, agents=named)
+
+    def shape(self, agents: tuple[int, ...]) -> tuple[int, ...]:
+        """Return `(..., N)`, or `(...)` of the whole round."""
+        return agents[:-1] if self.of_round else agents
+
+    def present(self, values: Sequence[Array]) -> Array:
+        """Return everybody `(..., N)`."""
+        xp = namespace(values[0])
+        return xp.ones_like(values[0], dtype=xp.bool)
 
     def differs(self, asked: Sequence[Array], made: Sequence[Array]) -> Array:
         """Return whose quantity is not what was asked for; a quantity of the round is nobody's own."""
@@ -252,10 +273,9 @@ class Share(Part):
         middle = 0.5 * (xp.where(somebody, most, 0.0) + xp.where(somebody, least, 0.0))
         return xp.where(present, (log_share - middle) / self.sharpness, 0.0)[..., None]
 
-    def check(self, values: Sequence[Array], shape: tuple[int, ...], present: Array, agents: Agents) -> None:
+    def check(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
         """Raise `ValueError` for a share that is not above 0, or shares that sum up to more than 1."""
         (name,), share = self.names, values[0]
-        check_shape(share, shape, name)
         slack = rounding(share.dtype)
         inside = (share >= 0.0) & (share <= 1.0 + slack)
         reject(present & ~inside, share, label=name, unit="", limit="in 0..1", agents=agents)
@@ -290,10 +310,9 @@ class Simplex(Part):
         middle = 0.5 * xp.min(log_part, axis=-1, keepdims=True)
         return xp.where(present[..., None], (log_part - middle) / self.sharpness, 0.0)
 
-    def check(self, values: Sequence[Array], shape: tuple[int, ...], present: Array, agents: Agents) -> None:
+    def check(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
         """Raise `ValueError` for a negative part, or parts that do not sum up to 1."""
         (name,), part = self.names, values[0]
-        check_shape(part, (*shape, self.size), name)
         xp = namespace(part)
         slack = rounding(part.dtype)
         negative = present[..., None] & ~(part >= 0.0)
@@ -301,6 +320,10 @@ class Simplex(Part):
         total = xp.sum(part, axis=-1)
         unequal = present & ~(abs(total - 1.0) <= slack)
         reject(unequal, total, label=f"sum of {name}", unit="", limit="1", agents=agents)
+
+    def shape(self, agents: tuple[int, ...]) -> tuple[int, ...]:
+        """Return `(..., N, count)`."""
+        return (*agents, self.size)
 
     def present(self, values: Sequence[Array]) -> Array:
         """Return who splits anything."""

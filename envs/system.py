@@ -524,19 +524,19 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
             self._check_limits(problem if seen is state else self.problem(seen), decision)
 
     def _check_parts(self, state: StateT, problem: ProblemT, decision: DecisionT) -> None:
-        self.actions.check(decision, self.agent_state(state), self.agents.__getitem__)
         able = self.able(problem)
+        self.actions.check(decision, self.agent_state(state), able, self.agents.__getitem__)
         if able is not None:
             first = self.actions.values(decision)[0][0]
             limit = f"-1: the {self.agent} does not take part"
-            self._reject(self.actions.present(decision) & ~able, first, self.actions.parts[0].names[0], limit)
+            self._reject(self.actions.present(decision, able) & ~able, first, self.actions.parts[0].names[0], limit)
 
     def _check_limits(self, problem: ProblemT, decision: DecisionT) -> None:
         able, choices = self.able(problem), self.actions.choices
         if able is not None and not (choices and choices[0].optional):
             first = self.actions.values(decision)[0][0]
             least = f"at least 0: the {self.agent} takes part"
-            self._reject(~self.actions.present(decision) & able, first, self.actions.parts[0].names[0], least)
+            self._reject(~self.actions.present(decision, able) & able, first, self.actions.parts[0].names[0], least)
         if any(choice.exclusive == "enforced" for choice in choices):
             contested = self.actions.conflicts(decision)
             label = f"{self.agent}s on a taken {choices[0].names[0]}"

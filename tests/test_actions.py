@@ -199,6 +199,90 @@ def test_numbers_reach_from_low_to_high() -> None:
     assert low.packets.dtype == np.int64
 
 
+SIGNED = (
+    Number("angle", "", "rad", -3.0, 3.0, linear=True),
+    Number("packets", "", "", -3, 3, linear=True, whole=True),
+)
+
+
+def record(*parts: Any) -> Actions:
+    """Actions whose decisions have just the fields that the parts fill."""
+    names = [name for part in parts for name in part.names]
+    return Actions(dataclasses.make_dataclass("Own", names, frozen=True), *parts)
+
+
+def test_numbers_may_be_negative_and_no_sign_says_who_takes_part() -> None:
+    actions, able = record(*SIGNED), np.array([True, True, True, False])
+    numbers = np.array([[-0.5, -0.9], [0.0, 0.0], [1.0, 1.0], [0.7, 0.7]], np.float32)
+    found = actions.decode(numbers, able, np.float64)
+    np.testing.assert_allclose(found.angle, [-1.5, 0.0, 3.0, 0.0])
+    assert found.packets.tolist() == [-3, 0, 3, 0]
+    assert actions.present(found).all()
+    np.testing.assert_array_equal(actions.present(found, able), able)
+    back = actions.decode(actions.encode(found), able, np.float64)
+    assert_trees_close(back, found, rtol=1e-6)
+    nearly, other = (dataclasses.replace(found, angle=found.angle * (1.0 + step)) for step in (1e-9, 1e-3))
+    assert not actions.differs(found, nearly).any()
+    assert actions.differs(found, other).tolist() == [True, False, True, False]
+    actions.check(found, found.angle, able, "client_{}".format)
+    for name, value, limit in (("angle", -3.1, r"-3\.1 rad"), ("packets", -4, "-4"), ("packets", 4, "4")):
+        changed = getattr(found, name).copy()
+        changed[1] = value
+        with pytest.raises(ValueError, match=rf"{name} of client_1 is {limit}, must be in -3\.\.3"):
+            actions.check(dataclasses.replace(found, **{name: changed}), found.angle, able, "client_{}".format)
+
+
+class NumbersAlone(ToySystem):
+    """The toy, of which an agent decides numbers alone; whoever's size is at most 4 bit takes part."""
+
+    def make_actions(self) -> Actions:
+        return record(*SIGNED)
+
+    def allowed(self, state: State, problem: State) -> None:  # type: ignore[override]
+        return None
+
+    def repair(self, problem: State, asked: Any, scores: Array | None) -> Any:
+        return asked
+
+    def price(self, problem: State, decision: Any) -> Cost:
+        time = namespace(problem.size).where(self.able(problem), abs(decision.angle), 0.0)
+        return Cost(time, time, time.max(axis=-1), time.sum(axis=-1), time.sum(axis=-1))
+
+
+def test_a_system_of_numbers_alone_plays() -> None:
+    simulator = Simulator(NumbersAlone(ToyParams()), 50)
+    simulator.reset(0)
+    able = simulator.problem.size <= 4.0
+    assert not able.all()
+    actions = random_actions(simulator.system, 50)
+    decision = simulator.system.decide(simulator.state, actions)
+    simulator.system.check_decision(simulator.state, decision, complete=True)
+    np.testing.assert_array_equal(decision.angle == 0.0, ~able | (actions[..., 0] == 0.0))
+    assert not simulator.step(actions).projected.any()
+    assert simulator.masks().shape == (50, 4, 0)
+
+
+def test_choices_and_whole_numbers_are_encoded() -> None:
+    actions = record(MODE, SIGNED[1], Number("count", "", "", 1, 9, whole=True))
+    numbers = np.random.default_rng(0).uniform(-1, 1, (30, 4, 4)).astype(np.float32)
+    for library in (np.asarray, torch.from_numpy):
+        found = actions.decode(library(numbers), None, library(numbers).dtype)
+        assert_trees_close(actions.decode(actions.encode(found), None, library(numbers).dtype), found, rtol=0)
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_a_logarithm_of_what_is_not_above_0_is_refused(low: float) -> None:
+    with pytest.raises(ValueError, match=f"power is even in the logarithm from {low:g} W, must be from above 0, or"):
+        Number("power", "p", "W", low, 1.0)
+
+
+@pytest.mark.parametrize("parts", [(NUMBERS[0], MODE), (MODE, NUMBERS[-1], NUMBERS[0]), (NUMBERS[-1], NUMBERS[-1])])
+def test_parts_in_another_order_are_refused(parts: Any) -> None:
+    parts = list(dict.fromkeys(parts))
+    with pytest.raises(ValueError, match="choices must come first, numbers of the round last, behind something of"):
+        record(*parts)
+
+
 def test_a_number_of_the_round_is_the_mean_of_who_takes_part() -> None:
     actions = np.zeros((4, SIZE), np.float32)
     actions[:, 1] = 1.0
@@ -296,7 +380,7 @@ def test_projected_is_who_got_something_else() -> None:
         ("angle", -0.1, r"angle of client_1 is -0\.1 rad, must be in 0\.\.3"),
         ("angle", np.nan, r"angle of client_1 is nan rad, must be in 0\.\.3"),
         ("packets", 1, r"packets of client_1 is 1, must be in 2\.\.32"),
-        ("packets", 33, r"packets of client_1 is 33, must be in 0\.\.32"),
+        ("packets", 33, r"packets of client_1 is 33, must be in 2\.\.32"),
         ("share", 0.0, "share of client_1 is 0.0, must be above 0: it takes part"),
         ("share", -0.5, r"share of client_1 is -0\.5, must be in 0\.\.1"),
         ("share", 0.99, "sum of share is .*, must be at most 1"),

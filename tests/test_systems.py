@@ -253,8 +253,9 @@ def wrong_values(part: Part, name: str) -> list[tuple[Any, str]]:
         return [(count, f"in -1..{count - 1}"), (-2, f"in -1..{count - 1}")]
     if isinstance(part, Number):
         if part.whole:
-            return [(int(part.high) + 1, f"in 0..{int(part.high)}"), (int(part.low) - 1, f"in {part.low:g}..")]
-        return [(part.high * 1.01, f"in {part.low:g}.."), (part.low * 0.99, f"..{part.high:g}"), (np.nan, "in ")]
+            return [(int(part.high) + 1, f"in {part.low:g}.."), (int(part.low) - 1, f"..{part.high:g}")]
+        step = 0.01 * max(abs(part.high), abs(part.low))
+        return [(part.high + step, f"in {part.low:g}.."), (part.low - step, f"..{part.high:g}"), (np.nan, "in ")]
     if isinstance(part, Share):
         return [(1.5, "in 0..1"), (np.nan, "in 0..1"), (0.0, "above 0: it takes part")]
     assert isinstance(part, Simplex)

@@ -293,29 +293,6 @@ def served(plan: Decision) -> Decision:
     return Decision(plan.channel, np.where(present, plan.bits, 0), np.where(present, plan.power, 0.0))
 
 
-def linearized_power(problem: Problem, decision: Decision) -> Array:
-    """SUBP1 as the slides print it: one step with both energy and deadline linearised at the decision's power.
-
-    The linearised energy rises, so the step goes to the smallest power that the linearised time allows. The true time
-    is convex and lies above its tangent: the result can miss the deadline, which is why `alternating` keeps the true
-    deadline (`least_power`).
-
-    Returns:
-        Power `(..., N)` in W; 0 without a channel.
-    """
-    like, problem = problem.snr_per_watt, plain(problem)
-    channel, bits = to_numpy(decision.channel), to_numpy(decision.bits)
-    present = channel >= 0
-    power = np.where(present, to_numpy(decision.power), 1.0)
-    snr = np.where(present, at_choice(problem.snr_per_watt, channel), 1.0)
-    speed = np.where(present, at_choice(rate(problem, power[..., None]), channel), 1.0)
-    time = sent_bits(problem, bits[..., None])[..., 0] / speed
-    log_rise = snr / (np.log1p(power * snr) * (1.0 + power * snr))
-    slope = np.where(present, time * log_rise, 1.0)
-    step = np.clip(power - (time_left(problem) - time) / slope, problem.power_min, problem.power_max)
-    return as_library(np.where(present, step, 0.0), like)
-
-
 def alternate(problem: Problem) -> Iterator[Decision]:
     """Yield the decision of the published alternation at its start, after every SUBP1, SUBP2, SUBP3, and at its end.
 

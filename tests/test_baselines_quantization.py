@@ -21,7 +21,6 @@ from fedtwin.baselines.quantization import (
     exact,
     greedy_matching,
     least_power,
-    linearized_power,
     random_feasible,
 )
 from fedtwin.core.arrays import at_choice
@@ -291,6 +290,28 @@ def test_alternation_ends_where_no_subproblem_helps() -> None:
     )
     moved = assign(table)
     assert sum(table[n, m] for n, m in enumerate(moved)) == pytest.approx(reached, rel=1e-9)
+
+
+def linearized_power(problem: Problem, decision: Decision) -> np.ndarray:
+    """SUBP1 as the slides print it: one step with both energy and deadline linearised at the decision's power.
+
+    The linearised energy rises, so the step goes to the smallest power that the linearised time allows. The true time
+    is convex and lies above its tangent: the result can miss the deadline, which is why `alternating` keeps the true
+    deadline (`least_power`).
+
+    Returns:
+        Power `(..., N)` in W; 0 without a channel.
+    """
+    channel, bits = decision.channel, decision.bits
+    present = channel >= 0
+    power = np.where(present, decision.power, 1.0)
+    snr = np.where(present, at_choice(problem.snr_per_watt, channel), 1.0)
+    speed = np.where(present, at_choice(baselines.rate(problem, power[..., None]), channel), 1.0)
+    time = baselines.sent_bits(problem, bits[..., None])[..., 0] / speed
+    log_rise = snr / (np.log1p(power * snr) * (1.0 + power * snr))
+    slope = np.where(present, time * log_rise, 1.0)
+    step = np.clip(power - (baselines.time_left(problem) - time) / slope, problem.power_min, problem.power_max)
+    return np.where(present, step, 0.0)
 
 
 def test_linearized_deadline_is_violated() -> None:

@@ -44,7 +44,11 @@ def _check(sample_shape: tuple[int, ...], axes: tuple[str, ...], num_classes: in
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation with fixed statistics: an affine map per channel, whether the model trains or not."""
+    """Batch normalisation with fixed statistics: an affine map per channel, whether the model trains or not.
+
+    This suits pretrained weights, whose statistics are known. At random weights they are 0 and 1 and nothing is
+    normalised: deep models trained from scratch take group normalisation instead.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -78,15 +82,6 @@ def _replace_batch_norm(module: nn.Module, build: Callable[[nn.BatchNorm2d], nn.
             setattr(module, name, build(child))
         else:
             _replace_batch_norm(child, build)
-
-
-def freeze_batch_norm(module: nn.Module) -> None:
-    """Fix the statistics of every batch normalisation inside `module` for good, also in training mode.
-
-    This suits pretrained weights, whose statistics are known. At random weights they are 0 and 1 and nothing is
-    normalised: deep models trained from scratch take group normalisation instead.
-    """
-    _replace_batch_norm(module, FrozenBatchNorm)
 
 
 def _resnet_blocks(
@@ -199,12 +194,6 @@ def resnet50_lstm(
         raise ValueError(f"frozen is {frozen}, must be in 0..{len(model)}: the model has {len(model)} blocks")
     model[:frozen].requires_grad_(False)
     return model
-
-
-def frozen_blocks(model: SplitModel) -> int:
-    """Return how many blocks at the model's start have nothing to train; cut there, no gradient need come back."""
-    trained = [any(p.requires_grad for p in block.parameters()) for block in model]
-    return [*trained, True].index(True)
 
 
 class ClassHead(nn.Module):

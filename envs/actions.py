@@ -109,6 +109,19 @@ class Actions:
         last = xp.asarray(self.counts, device=actions.device) - 1
         return xp.minimum(xp.clip(actions, 0, None), last if self.shape else last[0])
 
+    def one(self, value: Any, agent: str) -> np.ndarray:
+        """Return the action of one agent, int64 or float32.
+
+        Raises:
+            ValueError: not of the space; names the agent, the value and the limit.
+        """
+        array, box = np.asarray(value), not self.discrete
+        low, high = (-1, 1) if box else (0, np.reshape(self.counts, self.shape) - 1)
+        fits = array.shape == self.shape and array.dtype.kind in ("f" if box else "iu")
+        if not fits or not bool(np.all((array >= low) & (array <= high))):
+            raise ValueError(f"action of {agent} is {value!r}, must be {self.words}")
+        return array.astype(np.float32 if box else np.int64)
+
     @functools.cached_property
     def limits(self) -> str:
         """The values that an action's numbers may have, in words."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from pettingzoo import AECEnv
 
-from .base import AgentView, one_action
+from .base import AgentView
 
 
 class AECView(AgentView, AECEnv[str, Any, Any]):  # type: ignore[misc] # PettingZoo is untyped
@@ -44,7 +44,7 @@ class AECView(AgentView, AECEnv[str, Any, Any]):  # type: ignore[misc] # Petting
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
-        value = one_action(self.action_spaces[agent], action, agent)
+        value = self.system.actions.one(action, agent)
         self._cumulative_rewards[agent] = 0.0
         self._clear_rewards()
         outcome = self._simulator.take_turn(value[None])

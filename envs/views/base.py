@@ -40,29 +40,6 @@ def masked_observation(observation: Any, mask: Any, style: MaskStyle, name: str)
     return observation if style == "info" else {"observation": observation, name: mask}
 
 
-def one_action(space: spaces.Space[Any], value: Any, label: str) -> np.ndarray:
-    """Return one agent's action, int64 or float32.
-
-    Raises:
-        ValueError: not of the space; names the agent (`label`), the value and the limit.
-    """
-    array = np.asarray(value)
-    if isinstance(space, spaces.Box):
-        limit = f"{space.shape[0]} numbers in {space.low.min():g}..{space.high.max():g}"
-        fits = array.shape == space.shape and array.dtype.kind == "f"
-        if not fits or not bool(np.all((array >= space.low) & (array <= space.high))):
-            raise ValueError(f"action of {label} is {value!r}, must be {limit}")
-        return array.astype(np.float32)
-    if isinstance(space, spaces.MultiDiscrete):
-        counts, limit = space.nvec, f"{space.shape[0]} integers below {space.nvec.tolist()}"
-    else:
-        assert isinstance(space, spaces.Discrete)
-        counts, limit = np.asarray(space.n), f"an integer in 0..{int(space.n) - 1}"
-    if array.shape != counts.shape or array.dtype.kind not in "iu" or not bool(np.all((array >= 0) & (array < counts))):
-        raise ValueError(f"action of {label} is {value!r}, must be {limit}")
-    return array.astype(np.int64)
-
-
 class SingleView:
     """What views of one copy share: the simulator, its pictures, and where the mask goes."""
 

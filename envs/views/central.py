@@ -9,7 +9,7 @@ from gymnasium import spaces
 from ...core.checks import check_shape
 from ...core.randomness import check_seed
 from ..system import System
-from .base import MaskStyle, SingleView, masked_space, one_action
+from .base import MaskStyle, SingleView, masked_space
 
 
 def central_spaces(system: System, style: MaskStyle) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
@@ -49,7 +49,8 @@ class CentralView(SingleView, gymnasium.Env[Any, Any]):
         if self._over:
             raise ValueError("the episode is over, or has not begun: call reset() first")
         if self.system.turns:
-            outcome = self._simulator.take_turn(self._turn_action(action))
+            agent = self.system.agents[int(self._simulator.turn_agent[0])]
+            outcome = self._simulator.take_turn(self.system.actions.one(action, agent)[None])
         else:
             joint = np.asarray(action)
             check_shape(joint, self.action_space.shape or (), "action")
@@ -63,10 +64,6 @@ class CentralView(SingleView, gymnasium.Env[Any, Any]):
         self._renderer.follow()
         observation, info = self._seen({**shared, **own})
         return observation, float(outcome.reward[0].mean()), terminated, truncated, info
-
-    def _turn_action(self, action: Any) -> np.ndarray:
-        agent = self.system.agents[int(self._simulator.turn_agent[0])]
-        return one_action(self.action_space, action, agent)[None]
 
     def _seen(self, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         observation, mask = self._simulator.visible()[0].reshape(-1), self.action_masks()

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from ...core.checks import unknown_name
-from .base import AgentView, one_action
+from .base import AgentView
 
 INTEGERS = frozenset({int, np.int64, np.int32})
 """Types that need no closer look."""
@@ -71,27 +71,18 @@ class ParallelView(AgentView, ParallelEnv[str, Any, int]):  # type: ignore[misc]
         return observations, rewards, terminated, truncated, infos
 
     def _joint_action(self, actions: Mapping[str, Any]) -> np.ndarray:
-        legal = self.system.actions.words
         for agent in self.agents:
             if agent not in actions:
-                raise ValueError(f"{agent} has no action, every agent needs {legal}")
+                raise ValueError(f"{agent} has no action, every agent needs {self.system.actions.words}")
         if len(actions) != len(self.agents):
             raise unknown_name("agent", next(name for name in actions if name not in self.agents), self.agents)
         values = [actions[agent] for agent in self.agents]
-        if self.system.action_shape:
-            pairs = zip(self.agents, values, strict=True)
-            return np.stack([one_action(self.action_spaces[agent], value, agent) for agent, value in pairs])
-        if not INTEGERS.issuperset(map(type, values)):
-            for agent, value in zip(self.agents, values, strict=True):
-                array = np.asarray(value)
-                if array.shape != () or array.dtype.kind not in "iu":
-                    raise ValueError(f"action of {agent} is {value!r}, must be {legal}")
-        try:
-            return np.array(values, dtype=np.int64)
-        except OverflowError as error:
-            raise ValueError(
-                f"action of {self.agents[np.argmax(np.abs(values))]} is out of range, must be {legal}"
-            ) from error
+        if not self.system.action_shape and INTEGERS.issuperset(map(type, values)):
+            try:
+                return np.array(values, dtype=np.int64)
+            except OverflowError:  # The closer look names the agent.
+                pass
+        return np.stack([*map(self.system.actions.one, values, self.agents)])
 
     def _observe(self) -> tuple[dict[str, Any], np.ndarray]:
         rows, masks = self._simulator.observations()[0], self._simulator.masks()[0]

@@ -256,12 +256,23 @@ class Actions:
         xp = namespace(holders)
         return xp.sum(xp.clip(holders - 1, 0, None), axis=-1)
 
+    def free(self, decision: Any) -> Array:
+        """Return the choices `(..., size)` that are left of the first: what nobody has, and always none; booleans."""
+        free = self.holders(decision) == 0
+        xp = namespace(free)
+        return xp.concat([free, xp.ones_like(free[..., :1])], axis=-1) if self.choices[0].optional else free
+
     def nearest_free(self, partial: Any, action: Array, present: Array) -> tuple[Array, ...]:
-        """Return the fields `(..., N)` of the free thing nearest to index `action` `(...)`, for who is `present`."""
+        """Return the fields `(..., N)` of the free thing nearest to index `action` `(...)`, for who is `present`.
+
+        None is for who asks for it, and where nothing is free.
+        """
         choice = self.choices[0]
         xp = namespace(action)
-        distance = xp.abs(arange_like(choice.count, action) - action[..., None])
-        index = xp.argmin(xp.where(self.holders(partial) > 0, distance + choice.count, distance), axis=-1)
+        place = arange_like(choice.size, action)
+        distance = xp.abs(place - action[..., None])
+        distance = xp.where((place == choice.count) & (distance > 0), choice.size, distance)
+        index = xp.argmin(xp.where(self.free(partial), distance, distance + 2 * choice.size), axis=-1)
         return choice.of_index(index[..., None], present)
 
     def require_enough(self, count: int, agent: str) -> None:

@@ -497,7 +497,7 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         xp = namespace(own)
         if self.turns:
             # (..., 1, count): what is taken is so for everybody.
-            free = (self.actions.holders(partial) == 0)[..., None, :]
+            free = self.actions.free(partial)[..., None, :]
             legal = free if legal is None else legal & free
         if able is not None:
             present, idle = able[..., None], self.actions.idle(own)

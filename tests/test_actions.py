@@ -337,6 +337,54 @@ def test_parts_that_are_not_the_fields_of_the_decision_are_refused(parts: Any) -
         Actions(Picked, *parts)
 
 
+class InTurn(ToySystem):
+    """The toy, whose agents take one lane, or none, one after the other."""
+
+    turns = True
+
+    def make_actions(self) -> Actions:
+        return record(LANE)
+
+    def turn_order(self, problem: State) -> Array:
+        return namespace(problem.size).argsort(problem.size, axis=-1)
+
+    def allowed(self, state: State, problem: State) -> None:  # type: ignore[override]
+        return None
+
+    def repair(self, problem: State, asked: Any, scores: Array | None) -> Any:
+        return System.repair(self, problem, asked, scores)
+
+    def price(self, problem: State, decision: Any) -> Cost:
+        time = namespace(problem.size).where(decision.lane >= 0, problem.size, 0.0)
+        return Cost(time, time, time.max(axis=-1), time.sum(axis=-1), time.sum(axis=-1))
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ([3, 3, 0, 1], [-1, -1, 0, 1]),
+        ([0, 0, 0, 0], [0, 1, 2, -1]),
+        ([2, 3, 2, 2], [2, -1, 1, 0]),
+        ([1, 1, 1, 3], [1, 0, 2, -1]),
+    ],
+    ids=str,
+)
+def test_in_turn_agents_may_choose_none_and_get_none_where_nothing_is_free(
+    library: Any, asked: list[int], given: list[int]
+) -> None:
+    system = InTurn(ToyParams())
+    state = State(library(np.array([1.0, 2.0, 3.0, 4.0])), library(np.array(0)))
+    ruled = ruling(system, state, library(np.array(asked)))
+    assert ruled.decision.lane.tolist() == given
+    assert ruled.projected.tolist() == [lane % 4 != wanted for wanted, lane in zip(asked, given, strict=True)]
+    mask = system.mask(state, ruled.decision)
+    assert mask[0].tolist() == [*(int(lane not in given) for lane in range(3)), 1]
+    gone = dataclasses.replace(state, size=library(np.array([1.0, 4.5, 3.0, 4.0])))
+    assert system.mask(gone, system.undecided(gone)).tolist() == [[1] * 4, [0, 0, 0, 1], [1] * 4, [1] * 4]
+    assert system.decide(gone, library(np.array(asked))).lane[1] == -1
+
+
 # All together.
 
 

@@ -14,7 +14,7 @@ MUTATIONS = (
     Mutation("time counts energy", "envs/association.py", "continued(state, cost, progress, cost.round_time)", "continued(state, cost, progress, cost.energy)"),
     Mutation("action order exchanged", "envs/parts.py", "index % count, -1))\n            index = index // count", "index // count, -1))\n            index = index % count"),
     Mutation("strongest client first", "envs/association.py", "xp.argsort(xp.max(problem.mean_gain", "xp.argsort(-xp.max(problem.mean_gain"),
-    Mutation("mask inverted", "envs/system.py", "free = (self.actions.holders(partial) == 0)", "free = (self.actions.holders(partial) != 0)"),
+    Mutation("mask inverted", "envs/system.py", "free = self.actions.free(partial)", "free = ~self.actions.free(partial)"),
     Mutation("spent clients stay active", "envs/association.py", "return self.energy_used <= self", "return self.energy_used * 0 <= self"),
     Mutation("reward after the time is spent", "envs/association.py", "earns = state.active & (state.time_used <=", "earns = state.active & (state.time_used * 0 <="),
     Mutation("rho without its margin", "envs/association.py", "shared = 1.05 / rho", "shared = 1.0 / rho"),

@@ -287,19 +287,35 @@ class Share(Part):
 
 
 class Simplex(Part):
-    """A split of what is one's own over `count` places `(..., N, count)`, by softmax; all 0 for who takes no part."""
+    """A split of what is one's own over `count` places `(..., N, count)`, by softmax; all 0 for who takes no part.
 
-    def __init__(self, name: str, symbol: str, count: int, sharpness: float, source: str = "") -> None:
-        """Keep the sharpness of the softmax: parts differ by a factor of e^(2 sharpness) at most."""
-        self.names, self.size, self.sharpness = (name,), count, sharpness
+    Parts of the softmax below `least` are 0, the others share what they leave: so there is an action for every split
+    whose parts are 0 or well above `least`.
+    """
+
+    def __init__(
+        self, name: str, symbol: str, count: int, sharpness: float, source: str = "", *, least: float = 1e-4
+    ) -> None:
+        """Keep the sharpness of the softmax: its parts differ by a factor of e^(2 sharpness) at most.
+
+        Raises:
+            ValueError: a sharpness by which no part can be asked to be 0, or all can.
+        """
+        lowest = math.exp(-2.0 * sharpness)
+        if not lowest <= least < 1.0 / count:
+            raise ValueError(
+                f"least of {name} is {least:g}, must be from e^(-2 sharpness) = {lowest:.3g} to 1 / {count}"
+            )
+        self.names, self.size, self.sharpness, self.least = (name,), count, sharpness, least
         self.fields = (Field(f"{name.replace('_', ' ')}, by softmax", symbol, "", 0.0, 1.0, count, source=source),)
 
     def decode(self, numbers: Array, present: Array) -> tuple[Array, ...]:
-        """Return parts `(..., N, count)` that sum up to 1."""
+        """Return parts `(..., N, count)` that sum up to 1, none of them between 0 and `least`."""
         xp = namespace(numbers)
         weight = xp.exp(self.sharpness * numbers)
         part = weight / xp.sum(weight, axis=-1, keepdims=True)
-        return (xp.where(present[..., None], part, 0.0),)
+        part = xp.where((part >= self.least) & present[..., None], part, 0.0)
+        return (part / xp.where(present[..., None], xp.sum(part, axis=-1, keepdims=True), 1.0),)
 
     def encode(self, values: Sequence[Array], present: Array) -> Array:
         """Return the logarithms of parts, their extremes centered on 0; a part of 0 counts as the least there is."""
@@ -315,8 +331,8 @@ class Simplex(Part):
         (name,), part = self.names, values[0]
         xp = namespace(part)
         slack = rounding(part.dtype)
-        negative = present[..., None] & ~(part >= 0.0)
-        reject(negative, part, label=name, unit="", limit="at least 0")
+        smallest = xp.min(part, axis=-1)
+        reject(present & ~(smallest >= 0.0), smallest, label=name, unit="", limit="at least 0", agents=agents)
         total = xp.sum(part, axis=-1)
         unequal = present & ~(abs(total - 1.0) <= slack)
         reject(unequal, total, label=f"sum of {name}", unit="", limit="1", agents=agents)

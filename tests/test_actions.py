@@ -89,7 +89,7 @@ NUMBERS = (
     Number("angle", "a", "rad", 0.0, 3.0, linear=True),
     Number("packets", "q", "", 2, 32, whole=True),
     Share("share", "b", 2.0),
-    Simplex("split", "s", 3, 1.5),
+    Simplex("split", "s", 3, 5.0),
     Number("volume", "V", "", 10.0, 1000.0, of_round=True),
 )
 PLACES = {"lane": 0, "cell": 4, "mode": 10, "speed": 12, "angle": 13, "packets": 14, "share": 15, "split": 16}
@@ -297,13 +297,39 @@ def test_shares_and_splits_are_softmaxes() -> None:
     actions = np.zeros((4, SIZE), np.float32)
     actions[:, 1] = 1.0
     actions[:, 15] = [0.5, -1.0, 1.0, 0.0]
-    actions[:, 16:19] = [0.0, 1.0, -1.0]
+    actions[:, 16:19] = [0.0, 0.3, -0.3]
     found = build().actions.decode(actions, np.array([True, True, False, True]), np.float64)
     weights = [math.exp(2 * x) for x in (0.5, -1.0, 0.0)]
     np.testing.assert_allclose(found.share, np.array([*weights[:2], 0.0, weights[2]]) / sum(weights))
-    parts = [math.exp(1.5 * x) for x in (0.0, 1.0, -1.0)]
+    parts = [math.exp(5.0 * x) for x in (0.0, 0.3, -0.3)]
     np.testing.assert_allclose(found.split[0], np.array(parts) / sum(parts), rtol=1e-6)
     assert found.split[2].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("sharpness", "least"), [(5.0, 1e-4), (1.5, 0.05), (0.5 * math.log(1e4), 1e-4)])
+def test_every_split_with_parts_of_0_has_an_action(sharpness: float, least: float, dtype: Any) -> None:
+    actions, rng = record(Simplex("split", "s", 4, sharpness, least=least)), np.random.default_rng(0)
+    split = rng.dirichlet(np.ones(4), 500)
+    split[rng.random(split.shape) < 0.5] = 0.0
+    split[split < 1.3 * least] = 0.0
+    split[:8] = np.eye(4)[[0, 1, 2, 3] * 2]
+    split[8] = 0.0
+    total = split.sum(axis=-1, keepdims=True)
+    wanted = actions.decision((split / np.where(total > 0.0, total, 1.0)).astype(dtype))
+    numbers = actions.encode(wanted)
+    found = actions.decode(numbers, actions.present(wanted), dtype)
+    np.testing.assert_array_equal(found.split == 0.0, wanted.split == 0.0)
+    np.testing.assert_allclose(found.split, wanted.split, rtol=1e-5)
+    actions.check(found, found.split[:, 0], None, "client_{}".format)
+    assert abs(numbers).max() <= 1.0
+
+
+@pytest.mark.parametrize(("sharpness", "least"), [(2.5, 1e-4), (5.0, 0.0), (5.0, 0.25)])
+def test_splits_without_an_action_for_parts_of_0_are_refused(sharpness: float, least: float) -> None:
+    lowest = f"{math.exp(-2 * sharpness):.3g}"
+    with pytest.raises(ValueError, match=rf"least of split is {least:g}, must be from .* = {lowest} to 1 / 4"):
+        Simplex("split", "s", 4, sharpness, least=least)
 
 
 def test_choices_take_the_highest_score_and_the_last_axis_runs_fastest() -> None:
@@ -433,8 +459,8 @@ def test_projected_is_who_got_something_else() -> None:
         ("share", -0.5, r"share of client_1 is -0\.5, must be in 0\.\.1"),
         ("share", 0.99, "sum of share is .*, must be at most 1"),
         ("split", 0.1, r"sum of split of client_1 is 0\.3\d*, must be 1"),
-        ("split", -0.1, r"split\[1, 0\] is -0\.1, must be at least 0"),
-        ("split", np.nan, r"split\[1, 0\] is nan, must be at least 0"),
+        ("split", -0.1, "split of client_1 is -0.1, must be at least 0"),
+        ("split", np.nan, "split of client_1 is nan, must be at least 0"),
     ],
 )
 def test_bad_decisions_name_agent_value_and_limit(name: str, value: float, message: str) -> None:

@@ -59,6 +59,7 @@ class Actions:
         ends = itertools.accumulate(part.size for part in parts)
         boxes = [slice(end - part.size, end) for part, end in zip(parts, ends, strict=True)]
         self._places: Sequence[Any] = range(len(parts)) if self.discrete else boxes
+        self._ordered = self.names == names_of(decision)[: len(self.names)]
         self._idle: dict[Any, Array] = {}
 
     @property
@@ -161,6 +162,8 @@ class Actions:
 
     def made(self, values: Sequence[Array]) -> Any:
         """Return the decision of values in the order of the parts."""
+        if self._ordered:
+            return self.decision(*values)
         return self.decision(**dict(zip(self.names, values, strict=True)))
 
     def scores(self, actions: Array, dtype: Any) -> Array:
@@ -205,6 +208,19 @@ class Actions:
         """Return who got something else than asked for, `(..., N)`."""
         pairs = zip(self.parts, self.values(asked), self.values(made), strict=True)
         return functools.reduce(operator.or_, (part.differs(wanted, given) for part, wanted, given in pairs))
+
+    def missed(self, actions: Array, asked: Any, made: Any) -> Array:
+        """Return who got something else than its action asks for `(..., N)`.
+
+        Integers of who takes no part differ from what is idle; those behind a first choice of none ask for nothing.
+        """
+        if not self.discrete:
+            return self.differs(asked, made)
+        wrong = self.encode(made) != actions
+        if not self.shape:
+            return wrong
+        xp = namespace(wrong)
+        return xp.where(actions[..., 0] == self.choices[0].count, wrong[..., 0], xp.any(wrong, axis=-1))
 
     # Checks.
 

@@ -124,11 +124,11 @@ class Choice(Part):
 
     def index_of(self, values: Sequence[Array]) -> Array:
         """Return the indices of fields `(..., N)`; of who takes no part the last, or 0 where all must choose."""
-        xp = namespace(values[0])
         index = values[0]
         for value, count in zip(values[1:], self.grid[1:], strict=True):
             index = index * count + value
-        return xp.where(values[0] < 0, self.count if self.optional else 0, index)
+        xp = namespace(index)
+        return xp.where(index < 0, self.count, index) if self.optional else xp.maximum(index, 0)
 
     def decode(self, numbers: Array, present: Array) -> tuple[Array, ...]:
         """Return the things of the highest scores."""

@@ -420,8 +420,8 @@ class Simulator:
             return None
         if not system.turns:
             return self.step(self._asked)
-        projected = system.actions_of(self.partial) != self._asked
-        ruling = Ruling(self.partial, projected, projected, None)
+        wanted = system.asked(self.seen_problem, self._asked)
+        ruling = system.judge(self.seen_problem, self._asked, wanted, self.partial)
         return self.play(self.partial, ruling, completed if idle is None else completed & ~idle)
 
     # What follows from them.

@@ -189,12 +189,13 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         """Return the limits that a decision must keep: the one place that says them."""
         return ()
 
-    def used(self, problem: ProblemT, asked: DecisionT, made: DecisionT) -> Array:
-        """Return the share `(..., N)` that what was asked for uses of the tightest limit; above 1 it breaks one."""
+    def used(self, problem: ProblemT, asked: DecisionT, made: DecisionT) -> Array | None:
+        """Return the share `(..., N)` that what was asked for uses of the tightest limit; above 1 it breaks one.
+
+        None: there is no limit.
+        """
         shares = [limit.used for limit in self.limits(problem, asked)]
-        present = self.actions.present(made)
-        xp = namespace(present)
-        return functools.reduce(xp.maximum, shares) if shares else xp.zeros_like(present, dtype=self._dtype(xp))
+        return functools.reduce(namespace(shares[0]).maximum, shares) if shares else None
 
     def penalty(self, used: Array) -> Array | None:
         """Return what asking for too much costs each agent's reward, `(..., N)`; None: nothing."""
@@ -447,17 +448,22 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
 
     def rule(self, problem: ProblemT, actions: Array) -> Ruling[DecisionT]:
         """Turn joint actions `(..., N, *action_shape)` into a decision that keeps every limit; see `Ruling`."""
-        xp = namespace(actions)
-        kind = self._dtype(xp)
-        asked = self.actions.decode(actions, self.able(problem), kind)
-        if self.actions.discrete:
-            made = self.repair(problem, asked, None)
-            projected = self.actions.encode(made) != actions
-            projected = xp.any(projected, axis=-1) if self.action_shape else projected
-            return Ruling(made, projected, projected, None)
-        made = self.repair(problem, asked, self.actions.scores(actions, kind))
-        used = self.used(problem, asked, made)
-        return Ruling(made, self.actions.differs(asked, made), used > 1.0 + self.rounding, self.penalty(used))
+        asked = self.asked(problem, actions)
+        scores = None if self.actions.discrete else self.actions.scores(actions, self._dtype(namespace(actions)))
+        return self.judge(problem, actions, asked, self.repair(problem, asked, scores))
+
+    def asked(self, problem: ProblemT, actions: Array) -> DecisionT:
+        """Return what joint actions ask for, limits aside."""
+        return self.actions.decode(actions, self.able(problem), self._dtype(namespace(actions)))  # type: ignore[no-any-return]
+
+    def judge(self, problem: ProblemT, actions: Array, asked: DecisionT, made: DecisionT) -> Ruling[DecisionT]:
+        """Say what actions that ask for `asked` want beyond the decision `made`; integers also what was not given."""
+        projected = self.actions.missed(actions, asked, made)
+        used, discrete = self.used(problem, asked, made), self.actions.discrete
+        if used is None:
+            return Ruling(made, projected, projected if discrete else projected & ~projected, None)
+        beyond = used > 1.0 + self.rounding
+        return Ruling(made, projected, projected | beyond if discrete else beyond, self.penalty(used))
 
     def decide(self, state: StateT, actions: Array, *, validate: bool = True) -> DecisionT:
         """Turn joint actions into a decision that keeps every limit.

@@ -33,7 +33,7 @@ def ruling(system: System, state: Any, actions: Any) -> Ruling:
 
 def asked(system: System, state: Any, actions: np.ndarray) -> Any:
     """Return what actions ask for, limits aside."""
-    return system.actions.decode(actions, system.able(system.problem(state)), system.params.dtype)
+    return system.asked(system.problem(state), actions)
 
 
 def random_actions(system: System, count: int, seed: int = 0) -> np.ndarray:

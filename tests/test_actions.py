@@ -18,7 +18,7 @@ from fedtwin.envs.parameters import Params
 from fedtwin.envs.parts import Axis, Choice, Number, Share, Simplex
 from fedtwin.envs.progress import Progress
 from fedtwin.envs.simulator import Simulator
-from fedtwin.envs.system import System
+from fedtwin.envs.system import Limit, System
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import api_test, parallel_api_test
@@ -430,6 +430,51 @@ def test_decisions_are_encoded_and_decoded(discrete: bool, library: Any) -> None
     assert_trees_close(made.decision, decision, rtol=0)
     assert bool(made.projected.any())
     assert bool((system.conflicts(decision) == 0).all())
+
+
+class Limited(InTurn):
+    """Lanes one after the other or at once, of which nobody may take one above 1; asking for more costs the share."""
+
+    def limits(self, problem: State, decision: Any) -> tuple[Limit, ...]:
+        return (Limit("lane", "", 1.0 * decision.lane.clip(0, None), 1.0, "at most 1"),)
+
+    def penalty(self, used: Array) -> Array:
+        return used.clip(1.0, None) - 1.0
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("turns", [False, True])
+def test_limits_and_penalties_of_choices_count(turns: bool, library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limited, "turns", turns)
+    simulator = Simulator(Limited(ToyParams()), device=None if library is np.asarray else "cpu")
+    simulator.reset(0)
+    draw = Draw(library(np.array([[1.0, 2.0, 3.0, 4.5]])))
+    simulator.reset(0, {"draw": [draw, draw]})
+    asked = [2, 2, 3, 0]
+    found = ruling(simulator.system, simulator.state, library(np.array([asked])))
+    assert found.decision.lane.tolist() == ([[2, 1, -1, -1]] if turns else [[2, 2, -1, -1]])
+    assert found.projected.tolist() == [[False, turns, False, True]]
+    assert found.violated.tolist() == [[True, True, False, True]], "who can not take part asks for too much, too"
+    assert found.penalty is not None
+    assert found.penalty.tolist() == [[1.0, 1.0, 0.0, 0.0]]
+    plain = simulator.system.reward(simulator.state, simulator.system.price(simulator.problem, found.decision), None)  # type: ignore[arg-type]
+    outcome = None
+    for each in asked:
+        assert outcome is None
+        outcome = simulator.take_turn(library(np.array([each])))
+    assert outcome is not None
+    assert outcome.violated is not None
+    assert outcome.violated.tolist() == found.violated.tolist()
+    np.testing.assert_allclose(outcome.reward, plain - found.penalty)
+
+
+def test_who_chose_none_asks_for_nothing_else() -> None:
+    system = build(discrete=True)
+    state = dataclasses.replace(begin(system), size=np.array([1.0, 3.0, 2.0, 4.2]))
+    none, lane = np.array([[3, 5, 1]] * 4), np.array([[0, 5, 1], [1, 5, 1], [1, 5, 1], [2, 0, 0]])
+    assert not ruling(system, state, none).projected.any()
+    assert not ruling(system, state, none).violated.any()
+    assert ruling(system, state, lane).projected.tolist() == [False, False, True, True], "taken, and can not take part"
 
 
 def test_projected_is_who_got_something_else() -> None:

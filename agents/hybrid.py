@@ -65,8 +65,9 @@ class HybridView(VectorView):
             **options: those of `VectorView`.
 
         Raises:
-            ValueError: a system without hybrid actions, or a device.
+            ValueError: a system without hybrid actions, or with several choices of an agent; a device.
         """
+        system.actions.require_plain(type(self).__name__)
         if not system.action_size:
             raise ValueError(f"{system.name} has no numbers beside its choices: its actions are not hybrid")
         if options.get("device") is not None:

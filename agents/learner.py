@@ -27,9 +27,11 @@ def read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[spaces.Space[Any], space
     """Return the spaces of actions and of observations of one copy.
 
     Raises:
-        ValueError: observations that are no box.
+        ValueError: observations that are no box, or actions that no learner here reads (`Actions.require_plain`).
     """
-    observations = env.single_observation_space
+    observations, system = env.single_observation_space, getattr(env, "system", None)
+    if system is not None:
+        system.actions.require_plain("a learner of fedtwin.agents")
     if not isinstance(observations, spaces.Box):
         raise ValueError(f"observations are {observations}, must be a Box: leave mask='info'")
     return env.single_action_space, observations

@@ -7,6 +7,9 @@ import fedtwin.envs as envs
 import numpy as np
 import pytest
 import torch
+from fedtwin.envs.actions import Actions
+from fedtwin.envs.association import Decision
+from fedtwin.envs.parts import Axis, Choice
 from fedtwin.envs.views.torchrl import TorchRLView, torchrl_env
 from tensordict import TensorDict
 from torchrl.envs import ActionMask, StepCounter, TransformedEnv
@@ -52,6 +55,13 @@ def test_specs_of_boxes_hold(name: str, kind: dict[str, Any]) -> None:
     assert action.shape == (3, agents, env.system.action_size)
     assert (action.low == -1.0).all()
     assert (action.high == 1.0).all()
+
+
+def test_several_choices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, pair = envs.SYSTEMS["association"], (Choice(Axis("server", "", 4)), Choice(Axis("channel", "", 10)))
+    monkeypatch.setattr(kind, "make_actions", lambda system: Actions(Decision, *pair))
+    with pytest.raises(ValueError, match="TorchRLView takes at most one choice of an agent"):
+        torchrl_env("association", 3)
 
 
 @pytest.mark.parametrize(("name", "kind"), BOXES)

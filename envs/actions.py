@@ -67,6 +67,14 @@ class Actions:
         """How tables show the parts."""
         return tuple(field for part in self.parts for field in part.fields)
 
+    def require_plain(self, reader: str) -> None:
+        """Raise `ValueError` where `reader` would misread actions: of several choices, or with numbers of the round."""
+        if len(self.choices) > 1 or self.of_round:
+            raise ValueError(
+                f"{reader} takes at most one choice of an agent and numbers of its own: here an agent has "
+                f"{len(self.choices)} choices, and {self.of_round} numbers are of the round"
+            )
+
     # Spaces.
 
     @functools.cached_property

@@ -8,6 +8,8 @@ import fedtwin.envs as envs
 import numpy as np
 import pytest
 import torch
+from fedtwin.agents import D3QN, DDPG
+from fedtwin.agents.hybrid import HybridView
 from fedtwin.core import randomness
 from fedtwin.core.arrays import Array, namespace
 from fedtwin.core.records import array
@@ -19,6 +21,7 @@ from fedtwin.envs.parts import Axis, Choice, Number, Share, Simplex
 from fedtwin.envs.progress import Progress
 from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.system import Limit, System
+from fedtwin.envs.views.vector import VectorView
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import api_test, parallel_api_test
@@ -666,6 +669,23 @@ def test_actions_out_of_their_space_are_refused_by_every_view() -> None:
     vector.reset(seed=0)
     with pytest.raises(ValueError, match=r"actions has shape \(2, 11\), must be \(2, 12\)"):
         vector.step(np.zeros((2, 11), int))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_learners_refuse_what_they_would_misread(several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = (LANE, MODE, NUMBERS[0]) if several else (LANE, *NUMBERS[-2:])
+    monkeypatch.setattr(ToySystem, "make_actions", lambda self: record(*parts))
+    counts = "2 choices, and 0 numbers" if several else "1 choices, and 1 numbers"
+    words = f"takes at most one choice of an agent and numbers of its own: here an agent has {counts} are of the round"
+    refused = pytest.raises(ValueError, match=words)
+    with refused:
+        DDPG.for_env(VectorView(build(), 2))
+    with refused:
+        HybridView(build(), 2)
+    if several:
+        monkeypatch.setattr(ToySystem, "make_actions", lambda self: record(LANE, MODE))
+        with pytest.raises(ValueError, match=r"a learner of fedtwin\.agents takes at most one choice"):
+            D3QN.for_env(VectorView(build(), 2))
 
 
 @pytest.mark.parametrize("discrete", [False, True])

@@ -67,7 +67,12 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
         shared_draws: bool | None = None,
         validate: bool | None = None,
     ) -> None:
-        """Build the view; see `torchrl_env`."""
+        """Build the view; see `torchrl_env`.
+
+        Raises:
+            ValueError: a system with several choices of an agent, or numbers of the whole round.
+        """
+        system.actions.require_plain(type(self).__name__)
         super().__init__(device=torch.device(device), batch_size=torch.Size([num_envs]))
         self.system = system
         self.group_map = {} if system.turns else {GROUP: list(system.agents)}

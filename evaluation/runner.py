@@ -54,7 +54,7 @@ def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
         counts = {"decision_time": decision_time, "conflicts": conflicts, "served": served}
         for name, number in {**found, **counts}.items():
             series.setdefault(name, []).append(number)
-        for name, value in learned_in(outcome).items():
+        for name, value in learned_in(outcome).items() if simulator.learning is not None else ():
             learned.setdefault(name, []).append(value)
         if outcome.terminated[0]:
             break
@@ -68,8 +68,6 @@ def run_item(plan: Plan, simulator: Simulator, item: Item) -> Row:
 def learned_in(outcome: Outcome) -> dict[str, float]:
     """Return what a round of live learning brought: held-out loss and accuracy, bytes of all clients both ways."""
     learned = outcome.progress.information
-    if not learned:
-        return {}
     facts = {name: float(learned[name][0]) for name in ("loss", "accuracy")}
     return {**facts, "bytes": float(learned["uplink_bytes"].sum() + learned["downlink_bytes"].sum())}
 

@@ -631,6 +631,25 @@ def test_a_number_of_the_round_stands_once_in_the_central_action() -> None:
 
 
 @pytest.mark.usefixtures("_listed")
+def test_infos_carry_reports_of_any_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    def foresee(self: Any, state: State, decision: Any, cost: Cost) -> Progress:
+        each = np.arange(12.0).reshape(1, 4, 3)
+        return Progress(cost.energy, cost.energy, {"rows": each, "norm": each[..., 0], "loss": each[..., 0, 1]})
+
+    monkeypatch.setattr(ToySystem, "foresee", foresee)
+    parallel, turns = envs.parallel_env("toy", discrete=True), envs.aec_env("toy", discrete=True)
+    told = (parallel.reset(seed=0), parallel.step(dict.fromkeys(parallel.agents, np.zeros(3, np.int64))))[1][-1]
+    turns.reset(seed=0)
+    for _ in range(4):
+        turns.step(np.zeros(3, np.int64))
+    for infos in (told, turns.infos):
+        assert [infos["client_2"][name] for name in ("rows", "norm", "loss")] == [[6.0, 7.0, 8.0], 6.0, 1.0]
+    central = envs.central_env("toy", discrete=True)
+    central.reset(seed=0)
+    assert central.step(np.zeros(12, np.int64))[-1]["rows"].shape == (4, 3)
+
+
+@pytest.mark.usefixtures("_listed")
 @pytest.mark.parametrize("device", [None, "cpu"])
 @pytest.mark.parametrize("discrete", [False, True])
 def test_vector_equals_single(discrete: bool, device: str | None) -> None:

@@ -24,6 +24,7 @@ from fedtwin.core.randomness import generator
 from fedtwin.core.trees import take
 from fedtwin.envs import SYSTEMS, make_system, vector_env
 from fedtwin.envs.association import AssociationSystem
+from fedtwin.envs.progress import Progress as Brought
 from fedtwin.envs.quantization import QuantizationSystem
 from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.split_point import SplitPointSystem
@@ -515,6 +516,16 @@ def test_a_system_of_ones_own_is_evaluated(tmp_path: Path) -> None:
     assert (folder / "results.csv").read_text().startswith("method,seed,twin,round,round_time,decision_time,")
     plan = make_plan("slots", None, {"twins": 5, "rounds": 2, "num_slots": 6})
     assert not Store(folder, plan.identity()).missing(plan.items())
+
+
+def test_predicted_progress_may_carry_information(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def foresee(self: Any, state: Any, decision: Any, cost: Any) -> Brought:
+        return Brought(cost.round_time, cost.round_time, {"norm": cost.client_time})
+
+    monkeypatch.setattr(toy, "foresee", foresee)
+    main(["slots", "--twins", "2", "--jobs", "1", "--output", str(tmp_path)])
+    plan = make_plan("slots", None, {"twins": 2})
+    assert all(row.learned == {} for row in Store(tmp_path, plan.identity()).rows.values())
 
 
 def test_figures_and_further_quantities_bear_the_systems_names(

@@ -571,7 +571,6 @@ def test_progress_is_predicted_by_the_curve_and_weighed_in_the_reward(make: Any)
     state, _, decision, cost = play(system)
     progress = system.predict(state, decision)
     assert progress.amount.shape == progress.loss_decrease.shape == (20,)
-    assert not progress.information
     after = advance(system, state, decision, system.draw(generator(0, 0, 1), (20,)))
     rewards = system.reward(after, cost, progress) - plain.reward(after, cost, progress)
     assert rewards.shape == (20, len(system.agents))

@@ -54,7 +54,7 @@ class AECView(AgentView, AECEnv[str, Any, Any]):  # type: ignore[misc] # Petting
                 self.rewards[name] = float(outcome.reward[0, index])
                 self.terminations[name] = bool(outcome.terminated[0])
                 self.truncations[name] = bool(outcome.truncated[0])
-                self.infos[name] = {**shared, **{key: each[index].item() for key, each in own.items()}}
+                self.infos[name] = {**shared, **{key: each[index].tolist() for key, each in own.items()}}
             self._renderer.follow()
         self._accumulate_rewards()
         self._next_turn()

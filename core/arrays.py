@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 from typing import Any
 
 import array_api_compat
@@ -19,6 +20,26 @@ def namespace(array: Array) -> Any:
     if isinstance(array, _NUMPY):
         return np
     return array_api_compat.array_namespace(array)
+
+
+def torch_of(value: Any) -> Any:
+    """Return torch where `value` is a tensor or a generator of torch, else None; this alone does not load torch."""
+    torch = None if isinstance(value, _NUMPY) else sys.modules.get("torch")
+    return torch if torch and isinstance(value, (torch.Tensor, torch.Generator)) else None
+
+
+def as_tensor(values: Any, device: Any = None) -> Array:
+    """Return `values` as a torch tensor, on `device` where one is given."""
+    import torch
+
+    return torch.as_tensor(values, device=device)
+
+
+def torch_device(name: Any) -> Any:
+    """Return torch's device of that name."""
+    import torch
+
+    return torch.device(name)
 
 
 def like(values: Any, array: Array) -> Array:

@@ -3,19 +3,22 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from .files import write_atomically
+
+if TYPE_CHECKING:
+    import torch
 
 VALUES = "values"
 
 
-def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+def write_checkpoint(path: Path, tensors: "Mapping[str, torch.Tensor]", values: Mapping[str, Any]) -> None:
     """Write tensors and JSON-compatible values to `path`, whole or not at all."""
+    from safetensors.torch import save
+
     stored: dict[str, torch.Tensor] = {}
     places: set[int] = set()
     for name, tensor in tensors.items():
@@ -25,7 +28,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], values: Ma
     write_atomically(path, save(stored, {VALUES: json.dumps(values)}))
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_checkpoint(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
     """Read what `write_checkpoint` wrote, tensors on the CPU.
 
     Raises:
@@ -52,11 +55,11 @@ def require_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]
             )
 
 
-def select(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def select(tensors: "Mapping[str, torch.Tensor]", prefix: str) -> "dict[str, torch.Tensor]":
     """Return the tensors whose names begin with `prefix.`, without it."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def prefixed(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def prefixed(tensors: "Mapping[str, torch.Tensor]", prefix: str) -> "dict[str, torch.Tensor]":
     """Return the tensors with `prefix.` before their names."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 import numpy as np
-import torch
 
-from .arrays import Array, namespace
+from .arrays import Array, namespace, torch_of
 
 
 def unknown_name(kind: str, given: str, valid: Iterable[str]) -> ValueError:
@@ -71,14 +70,14 @@ def reject(
 
 def check_same_library(values: Any, like: Array, label: str) -> None:
     """Raise unless `values` is an array of the library of `like`."""
-    if isinstance(values, np.ndarray | np.generic | torch.Tensor) and namespace(values) is not namespace(like):
+    if (isinstance(values, np.ndarray | np.generic) or torch_of(values)) and namespace(values) is not namespace(like):
         given, wanted = (type(array).__module__.split(".")[0] for array in (values, like))
         raise ValueError(f"{label} is an array of {given}, must be of {wanted} like the state")
 
 
 def check_array(values: Any, dtype: str, label: str) -> None:
     """Raise unless `values` is a NumPy array or a torch tensor of `dtype`."""
-    if not isinstance(values, np.ndarray | torch.Tensor):
+    if not (isinstance(values, np.ndarray) or torch_of(values)):
         raise ValueError(f"{label} is a {type(values).__name__}, must be a {dtype} array")
     if str(values.dtype).removeprefix("torch.") != dtype:
         raise ValueError(f"{label} has dtype {values.dtype}, must be {dtype}")
@@ -86,7 +85,7 @@ def check_array(values: Any, dtype: str, label: str) -> None:
 
 def to_numpy(array: Array) -> np.ndarray:
     """Return the array as NumPy's, from any device."""
-    return np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
+    return np.asarray(array.cpu() if torch_of(array) else array)
 
 
 def check_integer_type(values: Array, label: str) -> None:

@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 from .files import write_atomically
 
 LOG = "log.jsonl"
@@ -16,6 +14,8 @@ class Log:
 
     def __init__(self, folder: Path, upto: int, *, step: str) -> None:
         """Keep the whole lines whose `step` is at most `upto`; a resumed run writes the rest again."""
+        from torch.utils.tensorboard import SummaryWriter
+
         self.path, self.step = folder / LOG, step
         kept = [line for line in read_log(folder, step=step) if line[step] <= upto]
         write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from .arrays import Array
+from .arrays import Array, torch_of
+
+if TYPE_CHECKING:
+    import torch
 
 Shape = tuple[int, ...]
 
@@ -98,17 +100,19 @@ def check_seed(value: Any, label: str) -> int:
     return int(value)
 
 
-def batch_generator(device: torch.device | None, seeds: list[int], episode: int) -> Any:
+def batch_generator(device: "torch.device | None", seeds: list[int], episode: int) -> Any:
     """Make the fast generator that draws for a whole batch from this episode on: NumPy's, or one of a torch device."""
     sequence = np.random.SeedSequence((episode, *seeds))
     if device is None:
         return np.random.Generator(np.random.SFC64(sequence))
+    import torch
+
     return torch.Generator(device).manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
 def generator_state(rng: Any) -> Any:
     """Return the state of a generator: plain numbers for NumPy's, a tensor for torch's."""
-    if isinstance(rng, torch.Generator):
+    if torch_of(rng):
         return rng.get_state()
     state = rng.bit_generator.state
     return {**state, "state": {name: np.asarray(value).tolist() for name, value in state["state"].items()}}
@@ -116,7 +120,7 @@ def generator_state(rng: Any) -> Any:
 
 def restore_generator(rng: Any, state: Any) -> None:
     """Put a generator into a state that `generator_state` returned."""
-    if isinstance(rng, torch.Generator):
+    if torch_of(rng):
         rng.set_state(state)
     else:
         words = {name: np.array(value, np.uint64) for name, value in state["state"].items()}
@@ -125,21 +129,21 @@ def restore_generator(rng: Any, state: Any) -> None:
 
 def uniform(rng: Any, shape: Shape, dtype: str) -> Array:
     """Draw from U(0, 1), with a NumPy generator or a torch generator (on its device)."""
-    if isinstance(rng, torch.Generator):
+    if torch := torch_of(rng):
         return torch.rand(shape, generator=rng, dtype=getattr(torch, dtype), device=rng.device)
     return rng.random(shape, dtype=dtype)
 
 
 def normal(rng: Any, shape: Shape, dtype: str) -> Array:
     """Draw from the standard normal distribution."""
-    if isinstance(rng, torch.Generator):
+    if torch := torch_of(rng):
         return torch.randn(shape, generator=rng, dtype=getattr(torch, dtype), device=rng.device)
     return rng.standard_normal(shape, dtype=dtype)
 
 
 def exponential(uniform_share: Array) -> Array:
     """Turn U(0, 1) into the power of Rayleigh fading, Exp(1), in place: the inverse distribution function; never 0."""
-    if isinstance(uniform_share, torch.Tensor):
+    if torch_of(uniform_share):
         return uniform_share.neg_().log1p_().neg_().clamp_(min=DEEPEST_FADE)
     np.subtract(1.0, uniform_share, out=uniform_share)
     np.log(uniform_share, out=uniform_share)
@@ -149,7 +153,7 @@ def exponential(uniform_share: Array) -> Array:
 
 def averaged_rayleigh_power(rng: Any, shape: Shape, blocks: int, dtype: str) -> Array:
     """Draw the power of Rayleigh fading averaged over `blocks` independent blocks: Gamma(L) / L, mean 1."""
-    if isinstance(rng, torch.Generator):
+    if torch := torch_of(rng):
         shape_parameter = torch.full(shape, float(blocks), dtype=getattr(torch, dtype), device=rng.device)
         return torch._standard_gamma(shape_parameter, generator=rng) / blocks
     return rng.standard_gamma(float(blocks), shape, dtype=dtype) / np.dtype(dtype).type(blocks)

@@ -5,11 +5,10 @@ Importing this package registers every system with Gymnasium and with PettingZoo
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import pettingzoo
-import torch
 from gymnasium.vector import AutoresetMode
 
 from ..core.checks import unknown_name
@@ -23,6 +22,9 @@ from .views.base import MaskStyle
 from .views.central import CentralView
 from .views.parallel import ParallelView
 from .views.vector import VectorView
+
+if TYPE_CHECKING:
+    import torch
 
 SYSTEMS: Mapping[str, type[System]] = {
     "association": AssociationSystem,
@@ -112,7 +114,7 @@ def vector_env(
     preset: str | None = None,
     mask: MaskStyle = "info",
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-    device: str | torch.device | None = None,
+    device: "str | torch.device | None" = None,
     shared_draws: bool | None = None,
     validate: bool | None = None,
     learning: LearningMode = "analytic",

@@ -1,18 +1,21 @@
 """Learning progress in an environment that is measured by rounds of real training."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from ..core import randomness
 from ..core.arrays import Array, like
 from ..core.checks import to_numpy, unknown_name
 from ..core.trees import take, tree_map
-from ..federated.task import Task, make_task
 from .progress import Progress
 from .system import System
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..federated.task import Task
 
 LearningMode = Literal["analytic", "live"]
 
@@ -24,7 +27,7 @@ class LiveLearning:
     episode alone, as its draws do.
     """
 
-    def __init__(self, system: System, task: Task, num_envs: int) -> None:
+    def __init__(self, system: System, task: "Task", num_envs: int) -> None:
         """Prepare the task for every copy; nothing is trained before an episode begins.
 
         Raises:
@@ -92,7 +95,7 @@ class LiveLearning:
             predicted, loss_decrease=like(fallen, reference), information={**information, **self.reports(state)}
         )
 
-    def state_dict(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def state_dict(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
         """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""
         tensors, values = {}, []
         for copy, procedure in enumerate(self.procedures):
@@ -101,7 +104,7 @@ class LiveLearning:
             values.append(state)
         return tensors, {"procedures": values, "loss": self.loss.tolist()}
 
-    def load_state_dict(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+    def load_state_dict(self, tensors: "dict[str, torch.Tensor]", values: dict[str, Any]) -> None:
         """Go on where `state_dict` was called; the episodes were begun alike."""
         for copy, (procedure, state) in enumerate(zip(self.procedures, values["procedures"], strict=True)):
             own = {n.removeprefix(f"{copy}."): t for n, t in tensors.items() if n.startswith(f"{copy}.")}
@@ -130,6 +133,8 @@ def make_learning(system: System, mode: str, task: Any, num_envs: int) -> LiveLe
         if task is not None:
             raise ValueError(f"task is {task!r}, but learning is analytic: add learning='live'")
         return None
+    from ..federated.task import Task, make_task
+
     return LiveLearning(
         system, task if isinstance(task, Task) else make_task("digits" if task is None else task), num_envs
     )

@@ -6,19 +6,21 @@ A round asks for its problem twice at most, of the true state and of the believe
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from ..core import randomness
-from ..core.arrays import Array, arange_like, namespace, one_hot
+from ..core.arrays import Array, arange_like, as_tensor, namespace, one_hot, torch_device
 from ..core.checks import to_numpy, unknown_name
 from ..core.records import names_of, part_of
 from ..core.trees import add_axis, tree_map, where
 from .learning import LiveLearning
 from .progress import Progress
 from .system import Ruling, System
+
+if TYPE_CHECKING:
+    import torch
 
 OPTIONS = ("draw", "episode", "params")
 UNSUPPORTED = ("reset_mask",)
@@ -68,7 +70,7 @@ class Simulator:
         num_envs: int = 1,
         *,
         autoreset: Autoreset | None = None,
-        device: str | torch.device | None = None,
+        device: "str | torch.device | None" = None,
         shared_draws: bool | None = None,
         validate: bool | None = None,
         learning: LiveLearning | None = None,
@@ -91,7 +93,7 @@ class Simulator:
         self.learning = learning
         self.num_envs = num_envs
         self.autoreset = autoreset
-        self.device = None if device is None else torch.device(device)
+        self.device: torch.device | None = None if device is None else torch_device(device)
         self.shared_draws = self.device is not None if shared_draws is None else shared_draws
         self.validate = (self.device is None or self.device.type != "cuda") if validate is None else validate
         self.state: Any = None
@@ -226,7 +228,7 @@ class Simulator:
     def _on_device(self, tree: Any) -> Any:
         if self.device is None:
             return tree_map(to_numpy, tree)
-        return tree_map(functools.partial(torch.as_tensor, device=self.device), tree)
+        return tree_map(functools.partial(as_tensor, device=self.device), tree)
 
     def _draw(self, episode: np.ndarray, cycle: np.ndarray) -> Any:
         """Draw for every copy: what was injected for this step, or what seed, episode and round say."""
@@ -285,10 +287,7 @@ class Simulator:
             arrays.update({f"learning.{name}": tensor for name, tensor in tensors.items()})
         if self._batch_rng is not None:
             state = randomness.generator_state(self._batch_rng)
-            if isinstance(state, torch.Tensor):
-                arrays["generator"] = state
-            else:
-                values["generator"] = state
+            (values if isinstance(state, Mapping) else arrays)["generator"] = state
         return arrays, values
 
     def load_state_dict(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
@@ -311,7 +310,7 @@ class Simulator:
         for name in STORED:
             array = arrays.get(name)
             if array is not None:
-                array = to_numpy(array) if self.device is None else torch.as_tensor(array, device=self.device)
+                array = to_numpy(array) if self.device is None else as_tensor(array, self.device)
             setattr(self, name, array)
         if self._batch_rng is not None:
             state = arrays["generator"] if "generator" in arrays else values["generator"]

@@ -1,14 +1,13 @@
 """The vector view: many copies in one batched step, NumPy arrays or torch tensors that never leave their device."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ...core.arrays import Array, namespace
+from ...core.arrays import Array, as_tensor, namespace
 from ...core.checks import check_shape, to_numpy
 from ...core.randomness import check_seed
 from ..learning import LearningMode, make_learning
@@ -16,6 +15,9 @@ from ..simulator import Outcome, Simulator
 from ..system import System
 from .base import MaskStyle, check_mask_style, masked_observation
 from .central import central_spaces
+
+if TYPE_CHECKING:
+    import torch
 
 MODES = {AutoresetMode.NEXT_STEP: "next_step", AutoresetMode.SAME_STEP: "same_step"}
 
@@ -36,7 +38,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
         *,
         mask: MaskStyle = "info",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-        device: str | torch.device | None = None,
+        device: "str | torch.device | None" = None,
         shared_draws: bool | None = None,
         validate: bool | None = None,
         learning: LearningMode = "analytic",
@@ -135,7 +137,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
     def _array(self, actions: Any) -> Array:
         """Return actions as an array of the simulator's library; integers where they are discrete."""
         device = self.simulator.device
-        array = np.asarray(actions) if device is None else torch.as_tensor(actions, device=device)
+        array = np.asarray(actions) if device is None else as_tensor(actions, device)
         if self.system.action_size:
             return array
         xp = namespace(array)
@@ -157,7 +159,8 @@ class VectorView(VectorEnv[Any, Any, Any]):
 
     def _seen(self, infos: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         observations, masks = self._flat(self.simulator.visible()), self.action_masks()
-        everyone = namespace(masks).ones_like(masks[:, 0], dtype=bool if self.simulator.device is None else torch.bool)
+        xp = namespace(masks)
+        everyone = xp.ones_like(masks[:, 0], dtype=xp.bool)
         if self.mask == "info":
             infos[self.mask_name], infos[f"_{self.mask_name}"] = masks, everyone
         if self.system.turns:
@@ -210,13 +213,13 @@ class VectorView(VectorEnv[Any, Any, Any]):
     def _flat(self, array: Array) -> Array:
         return array.reshape(self.num_envs, -1)
 
-    def state_dict(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def state_dict(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
         """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""
         arrays, values = self.simulator.state_dict()
-        return {name: torch.as_tensor(array) for name, array in arrays.items()}, values
+        return {name: as_tensor(array) for name, array in arrays.items()}, values
 
     def load_state_dict(
-        self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]
+        self, tensors: "Mapping[str, torch.Tensor]", values: Mapping[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
         """Go on where `state_dict` was called, in a view built alike; returns observations and infos as `reset`."""
         self.simulator.load_state_dict(tensors, values)

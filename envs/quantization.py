@@ -17,7 +17,7 @@ from ..core.arrays import Array, at_choice, like, namespace, pick
 from ..core.records import array, constant, part_of
 from ..core.settings import parameter
 from ..federated.models.profile import stored_profile
-from ..federated.procedures.quantized_split import QuantizedSplitPlan
+from ..federated.plan import QuantizedSplitPlan
 from ..twin import compute, geometry, precision, radio
 from ..twin.feasible import match, snr_in_time
 from ..twin.learning import LossCurve

@@ -18,7 +18,7 @@ from ..core.checks import reject
 from ..core.records import array, constant, part_of, some_of
 from ..core.settings import parameter
 from ..federated.models.profile import stored_profile
-from ..federated.procedures.adaptive_split import AdaptiveSplitPlan
+from ..federated.plan import AdaptiveSplitPlan
 from ..twin import compute, geometry, radio
 from ..twin.device import Device
 from ..twin.feasible import lifted_shares

@@ -5,6 +5,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from ..twin.precision import FEWEST_BITS, WHOLE_BITS
+
 Kind = Literal["integers", "numbers", "booleans"]
 DTYPES: dict[Kind, str] = {"integers": "iu", "numbers": "biuf", "booleans": "b"}
 
@@ -22,7 +24,7 @@ def per_client(kind: Kind, *, at_least: float = -np.inf, at_most: float = np.inf
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Who takes part in a round, where, and with how much; procedures that read more have plans of their own."""
+    """Who takes part in a round, where, and with how much; a procedure that reads more has a plan of its own."""
 
     server: np.ndarray
     """`(N,)` integers: the edge server of each client, -1 for those that are absent; without servers 0 for present."""
@@ -71,6 +73,30 @@ class Plan:
         limit = f"at least {least} and finite" if np.isinf(most) else f"in {least}..{most}"
         for client in np.flatnonzero(~fits & (np.asarray(self.server) >= 0)):
             raise ValueError(f"{name} of client_{client} is {array[client]}, must be {limit}")
+
+
+@dataclasses.dataclass(frozen=True)
+class CloudEdgeClientPlan(Plan):
+    """Who takes part, at which edge server, and whose heads are given away."""
+
+    share_head: np.ndarray | None = per_client("booleans")
+    """`(N,)` booleans: clients that give their private heads to aggregation; None: nobody."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveSplitPlan(Plan):
+    """Who takes part, and where the model is cut for each."""
+
+    cut: np.ndarray | None = per_client("integers", at_least=1)
+    """`(N,)` integers: blocks of the model that stay with each client in this round; None: as set for all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedSplitPlan(Plan):
+    """Who takes part, and with how many bits."""
+
+    bits: np.ndarray | None = per_client("integers", at_least=FEWEST_BITS, at_most=WHOLE_BITS)
+    """`(N,)` integers 2..32: bits per number of features up and gradients down, 32 unquantised; None: as set."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 
 from ..core import randomness
 from ..core.settings import Settings, parameter
@@ -60,6 +59,8 @@ def spent_epsilon(noise_multiplier: float, releases: int, delta: float) -> float
     """
     if not noise_multiplier > 0:
         raise ValueError(f"noise_multiplier is {noise_multiplier}, must be above 0: without noise nothing is private")
+    from scipy.optimize import brentq
+
     if not 0 < delta <= 1:
         raise ValueError(f"delta is {delta}, must be above 0 and at most 1")
     if releases == 0:

@@ -14,14 +14,10 @@ from fedtwin.federated.engine.work import TrainingDiverged
 from fedtwin.federated.models.parameters import take
 from fedtwin.federated.models.registry import make_model
 from fedtwin.federated.models.split_model import SplitModel
-from fedtwin.federated.plan import Plan
+from fedtwin.federated.plan import CloudEdgeClientPlan, Plan
 from fedtwin.federated.privacy import Privacy, spent_epsilon
 from fedtwin.federated.procedure import LocalSettings
-from fedtwin.federated.procedures.cloud_edge_client import (
-    CloudEdgeClient,
-    CloudEdgeClientPlan,
-    CloudEdgeClientSettings,
-)
+from fedtwin.federated.procedures.cloud_edge_client import CloudEdgeClient, CloudEdgeClientSettings
 from fedtwin.federated.procedures.fedavg import FedAvg, FedAvgSettings
 from fedtwin.federated.procedures.fedsgd import FedSGD
 from fedtwin.federated.procedures.split import SplitLearning

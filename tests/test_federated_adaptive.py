@@ -15,13 +15,8 @@ from fedtwin.federated.models.parameters import parameters_of
 from fedtwin.federated.models.profile import stored_profile
 from fedtwin.federated.models.registry import make_model
 from fedtwin.federated.models.split_model import SplitModel
-from fedtwin.federated.procedures.adaptive_split import (
-    AdaptiveSplit,
-    AdaptiveSplitPlan,
-    AdaptiveSplitSettings,
-    divide,
-    join,
-)
+from fedtwin.federated.plan import AdaptiveSplitPlan
+from fedtwin.federated.procedures.adaptive_split import AdaptiveSplit, AdaptiveSplitSettings, divide, join
 from fedtwin.federated.procedures.splitfed import SplitFed
 from fedtwin.federated.task import make_task
 from torch import Tensor, nn

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 from fedtwin.envs.association import AssociationParams
-from fedtwin.federated.models import profile as profiles
+from fedtwin.federated.models import profile as stored_profiles
+from fedtwin.federated.models import profiler
 from fedtwin.federated.models.large_models import FrozenBatchNorm
 from fedtwin.federated.models.pretrained import load_pretrained
-from fedtwin.federated.models.profile import ENTRIES, measure, profile, stored_profile
+from fedtwin.federated.models.profile import Profile, stored_profile
+from fedtwin.federated.models.profiler import ENTRIES, measure, profile
 from fedtwin.federated.models.registry import MODELS, make_model
 from fedtwin.federated.models.split_model import LastState, SplitModel
 from torch import Tensor, nn
@@ -87,7 +89,7 @@ def test_samples_of_a_batch_do_not_touch_each_other(name: str) -> None:
 
 
 def test_the_extra_is_imported_when_a_large_model_is_built() -> None:
-    code = "import sys, fedtwin.federated.models.large_models, fedtwin.federated.models.profile; print(*sys.modules)"
+    code = "import sys, fedtwin.federated.models.large_models, fedtwin.federated.models.profiler; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "fedtwin.federated.models.large_models" in loaded
     assert not {"transformers", "peft"} & set(loaded)
@@ -366,22 +368,22 @@ def test_published_sizes(name: str, parameters: int, multiply_adds: float | None
 
 @pytest.mark.parametrize("name", rows(ENTRIES, lambda name: ENTRIES[name].model in LARGE))
 def test_the_stored_table_is_up_to_date(name: str) -> None:
-    assert measure(name) == stored_profile(name), "run python -m fedtwin.federated.models.profile"
+    assert measure(name) == stored_profile(name), "run python -m fedtwin.federated.models.profiler"
 
 
 def test_the_stored_table_is_written_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     entries = {name: ENTRIES[name] for name in ("mlp", "cnn")}
-    monkeypatch.setattr(profiles, "ENTRIES", entries)
-    monkeypatch.setattr(profiles, "TABLE", tmp_path / "profiles.json")
+    monkeypatch.setattr(profiler, "ENTRIES", entries)
+    monkeypatch.setattr(profiler, "TABLE", tmp_path / "profiles.json")
     stored = {name: stored_profile(name) for name in ENTRIES}
-    profiles.main()
+    profiler.main()
     written = json.loads((tmp_path / "profiles.json").read_text())
-    assert {name: profiles.Profile.from_lists(row) for name, row in written.items()} == {n: stored[n] for n in entries}
+    assert {name: Profile.from_lists(row) for name, row in written.items()} == {n: stored[n] for n in entries}
     assert [path.name for path in tmp_path.iterdir()] == ["profiles.json"]
 
 
 def test_unknown_profiles_are_refused() -> None:
-    assert set(profiles._stored()) == set(ENTRIES)
+    assert set(stored_profiles._stored()) == set(ENTRIES)
     for find in (measure, stored_profile):
         with pytest.raises(ValueError, match="unknown profile 'vit_b_16'; did you mean 'vit_b16'"):
             find("vit_b_16")

@@ -13,12 +13,9 @@ from fedtwin.federated.data.dataset import digits
 from fedtwin.federated.data.population import Population
 from fedtwin.federated.engine.quantized_channel import QuantizedChannel
 from fedtwin.federated.models.registry import make_model
-from fedtwin.federated.plan import Plan, per_client
+from fedtwin.federated.plan import AdaptiveSplitPlan, CloudEdgeClientPlan, Plan, QuantizedSplitPlan, per_client
 from fedtwin.federated.procedure import LearningSettings
 from fedtwin.federated.procedures import PROCEDURES
-from fedtwin.federated.procedures.adaptive_split import AdaptiveSplitPlan
-from fedtwin.federated.procedures.cloud_edge_client import CloudEdgeClientPlan
-from fedtwin.federated.procedures.quantized_split import QuantizedSplitPlan
 from fedtwin.federated.run import RunOptions, build, parse
 from fedtwin.federated.task import Task, declared, make_task
 from fedtwin.twin.precision import FEWEST_BITS, WHOLE_BITS

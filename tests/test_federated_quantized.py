@@ -20,8 +20,9 @@ from fedtwin.federated.engine.work import TrainingDiverged
 from fedtwin.federated.models.profile import stored_profile
 from fedtwin.federated.models.registry import make_model
 from fedtwin.federated.models.split_model import SplitModel
+from fedtwin.federated.plan import QuantizedSplitPlan
 from fedtwin.federated.procedure import Round
-from fedtwin.federated.procedures.quantized_split import QuantizedSplit, QuantizedSplitPlan
+from fedtwin.federated.procedures.quantized_split import QuantizedSplit
 from fedtwin.federated.procedures.splitfed import SplitFed
 from fedtwin.federated.run import CHECKPOINT, run
 from fedtwin.federated.task import Task, make_task

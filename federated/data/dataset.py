@@ -5,7 +5,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from ...core import randomness
@@ -83,6 +82,8 @@ def check_whole(value: Any, name: str, least: int) -> int:
 
 def digits() -> Dataset:
     """Return the 1,797 handwritten digits of 8 x 8 pixels that scikit-learn ships, `(1797, 1, 8, 8)` in [0, 1]."""
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     inputs = torch.as_tensor(bunch.images, dtype=torch.float32)[:, None] / 16.0
     return Dataset(inputs, torch.as_tensor(bunch.target, dtype=torch.int64), 10)

@@ -4,7 +4,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from .dataset import Dataset
 from .images import folders, read_images
@@ -90,6 +89,8 @@ def is_flowers(root: Path) -> bool:
 
 def _matrices(file: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     """Return arrays of a MATLAB file as one axis of integers each."""
+    from scipy.io import loadmat
+
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, must hold {', '.join(names)}")
     with reading(f"{file} is not a readable MATLAB file", Exception):  # A damaged file can raise anything.

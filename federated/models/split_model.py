@@ -2,18 +2,12 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...core.checks import unknown_name
-
-
-def check_cut(cut: Any, blocks: int) -> None:
-    """Raise `ValueError` unless a model of so many blocks has the cut."""
-    if isinstance(cut, bool) or not isinstance(cut, int) or not 0 <= cut <= blocks:
-        raise ValueError(f"cut is {cut!r}, must be an integer in 0..{blocks}: the model has {blocks} blocks")
+from .profile import check_cut
 
 
 class SplitModel(nn.Sequential):

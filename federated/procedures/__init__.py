@@ -1,4 +1,4 @@
-"""Learning procedures, one file an algorithm: its class, its own settings and its plan."""
+"""Learning procedures, one file an algorithm: its class and its own settings."""
 
 from collections.abc import Mapping
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..engine.work import Segment, block_of, require_finite
 from ..models.parameters import Parameters, add, difference, norms, stack, weighted_sum
-from ..plan import Plan, per_client
+from ..plan import AdaptiveSplitPlan
 from ..procedure import LearningSettings, Round
 from ..source import Source
 from .split import bytes_at
@@ -20,14 +20,6 @@ from .whole_model import WholeModel
 @dataclasses.dataclass(frozen=True)
 class AdaptiveSplitSettings(SplitFedSettings):
     """How clients train, and what the server keeps for them; `cut` holds where a plan names no cuts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AdaptiveSplitPlan(Plan):
-    """Who takes part, and where the model is cut for each."""
-
-    cut: np.ndarray | None = per_client("integers", at_least=1)
-    """`(N,)` integers: blocks of the model that stay with each client in this round; None: as set for all."""
 
 
 class AdaptiveSplit(WholeModel):

@@ -15,7 +15,7 @@ from ..data.population import Population
 from ..engine.work import Segment, require_finite
 from ..models.parameters import Parameters, add, difference, norms, shares, stack, take, weighted_sum
 from ..models.split_model import SplitModel
-from ..plan import Plan, per_client
+from ..plan import CloudEdgeClientPlan, Plan
 from ..privacy import Privacy, spent_epsilon
 from ..procedure import LearningSettings, Round
 from ..scoring import encoded, score
@@ -59,14 +59,6 @@ class CloudEdgeClientSettings(SplitSettings):
         if not self.epsilon:
             return None
         return Privacy(epsilon=self.epsilon, delta=self.delta, rounds=self.private_rounds, clip=self.clip_norm)
-
-
-@dataclasses.dataclass(frozen=True)
-class CloudEdgeClientPlan(Plan):
-    """Who takes part, at which edge server, and whose heads are given away."""
-
-    share_head: np.ndarray | None = per_client("booleans")
-    """`(N,)` booleans: clients that give their private heads to aggregation; None: nobody."""
 
 
 class CloudEdgeClient(Split):

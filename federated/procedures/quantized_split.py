@@ -9,7 +9,7 @@ from ...core.settings import parameter
 from ...twin.precision import FEWEST_BITS, WHOLE_BITS
 from ..engine.quantized_channel import QuantizedChannel
 from ..engine.quantizer import Span
-from ..plan import Plan, per_client
+from ..plan import QuantizedSplitPlan
 from ..procedure import Round
 from .splitfed import SplitFed, SplitFedSettings
 
@@ -32,14 +32,6 @@ class QuantizedSplitSettings(SplitFedSettings):
     stochastic_rounding: bool = parameter(
         False, doc="round at random so that numbers are right on average, not to the nearest"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class QuantizedSplitPlan(Plan):
-    """Who takes part, and with how many bits."""
-
-    bits: np.ndarray | None = per_client("integers", at_least=FEWEST_BITS, at_most=WHOLE_BITS)
-    """`(N,)` integers 2..32: bits per number of features up and gradients down, 32 unquantised; None: as set."""
 
 
 class QuantizedSplit(SplitFed):

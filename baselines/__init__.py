@@ -44,9 +44,13 @@ def provided(system: str) -> Mapping[str, Solver]:
 class Methods(MutableMapping[str, Solver]):
     """The methods of one system by name: its own solvers, then those that `PROVIDERS` add."""
 
-    def __init__(self, system: str, own: Mapping[str, Solver]) -> None:
-        """Begin with the system's own solvers."""
-        self._system, self._own = system, dict(own)
+    def __init__(self, system: str) -> None:
+        """Keep the name; the system's own solvers are loaded when somebody asks for one."""
+        self._system = system
+
+    @functools.cached_property
+    def _own(self) -> dict[str, Solver]:
+        return dict(importlib.import_module(f"{__name__}.{self._system}").SOLVERS)
 
     def _names(self) -> dict[str, Solver]:
         return {**self._own, **provided(self._system)}
@@ -73,5 +77,5 @@ class Methods(MutableMapping[str, Solver]):
 
 
 SOLVERS: Mapping[str, MutableMapping[str, Solver]] = {
-    name: Methods(name, module.SOLVERS) for name in SYSTEMS if (module := solver_module(name)) is not None
+    name: Methods(name) for name in SYSTEMS if importlib.util.find_spec(f"{__name__}.{name}")
 }

@@ -9,8 +9,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ..core.compiling import cached_njit
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -42,7 +43,7 @@ class Problem(NamedTuple):
     energy_weight: float
 
 
-@njit(cache=True)
+@cached_njit()
 def link_delays(problem: Problem, server: Integers, channel: Integers, n: int) -> tuple[float, float]:
     """Up- and downlink delay of client n, eqs (9), (10), (12) and (14)-(16)."""
     m, k = server[n], channel[n]
@@ -56,7 +57,7 @@ def link_delays(problem: Problem, server: Integers, channel: Integers, n: int) -
     return problem.uplink_bits[n] / up_rate, problem.downlink_bits[n] / down_rate
 
 
-@njit(cache=True)
+@cached_njit()
 def refresh(problem: Problem, server: Integers, channel: Integers, k: int, up: Floats, down: Floats) -> None:
     """Compute the link delays of every client on channel k anew."""
     for n in range(server.size):
@@ -64,7 +65,7 @@ def refresh(problem: Problem, server: Integers, channel: Integers, k: int, up: F
             up[n], down[n] = link_delays(problem, server, channel, n)
 
 
-@njit(cache=True)
+@cached_njit()
 def time_and_energy(
     problem: Problem, server: Integers, up: Floats, down: Floats, load: Floats
 ) -> tuple[float, int, float, float]:
@@ -88,14 +89,14 @@ def time_and_energy(
     return slowest, worst, times, energy
 
 
-@njit(cache=True)
+@cached_njit()
 def total(problem: Problem, server: Integers, up: Floats, down: Floats, load: Floats) -> float:
     """System cost (19a) of the clients that have a server, from their link delays; `load` (M,) is scratch space."""
     slowest, _, _, energy = time_and_energy(problem, server, up, down, load)
     return problem.time_weight * slowest + problem.energy_weight * energy
 
 
-@njit(cache=True)
+@cached_njit()
 def round_cost(problem: Problem, server: Integers, channel: Integers) -> float:
     """System cost (19a) of a decision; -1: absent."""
     up, down = np.zeros(server.size), np.zeros(server.size)
@@ -105,7 +106,7 @@ def round_cost(problem: Problem, server: Integers, channel: Integers) -> float:
     return total(problem, server, up, down, np.empty(problem.edge_delay.shape[1]))
 
 
-@njit(cache=True)
+@cached_njit()
 def exchange(server: Integers, channel: Integers, holder: Integers, n: int, m: int, k: int) -> int:
     """Give client n the pair (m, k); whoever holds it takes n's pair. Returns the channel that n left."""
     other, old_m, old_k = holder[m, k], server[n], int(channel[n])
@@ -115,7 +116,7 @@ def exchange(server: Integers, channel: Integers, holder: Integers, n: int, m: i
     return old_k
 
 
-@njit(cache=True)
+@cached_njit()
 def holders(problem: Problem, server: Integers, channel: Integers, up: Floats, down: Floats) -> Integers:
     """Return who holds each pair (M, K), -1: nobody; computes the link delays of all clients on the way."""
     holder = np.full(problem.uplink_power.shape[1:], -1)
@@ -126,7 +127,7 @@ def holders(problem: Problem, server: Integers, channel: Integers, up: Floats, d
     return holder
 
 
-@njit(cache=True)
+@cached_njit()
 def changed_cost(
     problem: Problem, server: Integers, channel: Integers, k: int, j: int, up: Floats, down: Floats, load: Floats
 ) -> float:
@@ -137,7 +138,7 @@ def changed_cost(
     return total(problem, server, up, down, load)
 
 
-@njit(cache=True)
+@cached_njit()
 def swap_matching(problem: Problem, server: Integers, channel: Integers, best_improvement: bool) -> int:
     """Swap two clients' pairs or move one to a vacant pair while the cost falls; returns the evaluations made.
 
@@ -176,7 +177,7 @@ def swap_matching(problem: Problem, server: Integers, channel: Integers, best_im
     return evaluations
 
 
-@njit(cache=True)
+@cached_njit()
 def greedy(
     problem: Problem,
     order: Integers,
@@ -234,7 +235,7 @@ the other servers, own power."""
 ORDER_FEATURES = 6
 
 
-@njit(cache=True)
+@cached_njit()
 def order_features(problem: Problem, mean_gain: Floats, clients: Integers) -> Floats:
     """What a learned order sees of `clients` (n,): (n, `ORDER_FEATURES`), each of mean 0 and deviation 1 over them.
 
@@ -260,7 +261,7 @@ def order_features(problem: Problem, mean_gain: Floats, clients: Integers) -> Fl
     return features
 
 
-@njit(cache=True)
+@cached_njit()
 def guided_terms(
     problem: Problem, n: int, holder: Integers, waiting: NDArray[np.bool_], guide: Floats, terms: Floats
 ) -> None:
@@ -290,7 +291,7 @@ def guided_terms(
             terms[m, k] = guide[2] * on_channel[k] + left * to_come
 
 
-@njit(cache=True)
+@cached_njit()
 def repair(problem: Problem, server: Integers, channel: Integers, changes: int) -> int:
     """Let the slowest client move or swap, the best of its changes, while the cost falls; returns the changes made."""
     clients, servers, channels = problem.uplink_power.shape
@@ -345,7 +346,7 @@ class PairWeights(NamedTuple):
     """(last,)."""
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@cached_njit(fastmath=True, error_model="numpy")
 def log_single(value: Any) -> Any:
     """Natural logarithm of a positive normal float32; to 1e-6, and many at once where a loop calls it.
 
@@ -364,14 +365,14 @@ def log_single(value: Any) -> Any:
     return np.float32(2.0) * t * series + np.float32(exponent) * np.float32(math.log(2.0))
 
 
-@njit(cache=True, error_model="numpy")
+@cached_njit(error_model="numpy")
 def log_in_place(values: Singles) -> None:
     """Natural logarithm of positive normal float32 `values` (n,)."""
     for i in range(values.size):
         values[i] = log_single(values[i])
 
 
-@njit(cache=True, fastmath=True)
+@cached_njit(fastmath=True)
 def scale_field(values: Singles, weights: PairWeights, field: int) -> None:
     """Bring a field's values, logarithms where its scale is logarithmic, to [0, 1] in place."""
     offset, factor = weights.offset[field], weights.factor[field]
@@ -379,7 +380,7 @@ def scale_field(values: Singles, weights: PairWeights, field: int) -> None:
         values[i] = min(max((values[i] - offset) * factor, np.float32(0.0)), np.float32(1.0))
 
 
-@njit(cache=True, error_model="numpy")
+@cached_njit(error_model="numpy")
 def pair_fields(
     problem: Problem, own_gain: Floats, n: int, taken: Singles, heard: Floats, worst: float, weights: PairWeights,
     fields: Singles,
@@ -423,7 +424,7 @@ def pair_fields(
         scale_field(fields[field], weights, field)
 
 
-@njit(cache=True, error_model="numpy")
+@cached_njit(error_model="numpy")
 def delays(problem: Problem, n: int, fields: Singles, weights: PairWeights) -> None:
     """Turn the SINR in `fields` 5 and 6 into up- and downlink delays of client n; log1p keeps small ones exact."""
     for field, load in ((5, problem.uplink_bits[n]), (6, problem.downlink_bits[n])):
@@ -436,7 +437,7 @@ def delays(problem: Problem, n: int, fields: Singles, weights: PairWeights) -> N
             row[i] = max(scale / exact, low)
 
 
-@njit(cache=True, fastmath=True)
+@cached_njit(fastmath=True)
 def add_product(a: Singles, b: Singles, out: Singles) -> None:
     """Add the matrix product a b to `out`, two rows of a and four of b at a time: BLAS is slower for so small ones."""
     rows, inner = a.shape
@@ -461,7 +462,7 @@ def add_product(a: Singles, b: Singles, out: Singles) -> None:
                 twin[q] += weight * (v0 * x[q])
 
 
-@njit(cache=True, fastmath=True)
+@cached_njit(fastmath=True)
 def dense(weight: Singles, bias: Singles, x: Singles, rectify: bool) -> Singles:
     """A layer for all columns of x (inputs, n): weight x + bias, negative numbers cut off where `rectify`."""
     out = np.empty((weight.shape[0], x.shape[1]), np.float32)
@@ -473,7 +474,7 @@ def dense(weight: Singles, bias: Singles, x: Singles, rectify: bool) -> Singles:
     return out
 
 
-@njit(cache=True, fastmath=True)
+@cached_njit(fastmath=True)
 def cut_off(x: Singles) -> None:
     """Set negative numbers to 0."""
     flat = x.ravel()
@@ -482,7 +483,7 @@ def cut_off(x: Singles) -> None:
         flat[i] = value if value > np.float32(0.0) else np.float32(0.0)
 
 
-@njit(cache=True, fastmath=True)
+@cached_njit(fastmath=True)
 def pair_advantages(fields: Singles, servers: int, channels: int, weights: PairWeights) -> Singles:
     """Advantages (M K,) of `PairNetwork` for the fields (fields, M K) of one client."""
     first = dense(weights.first, weights.first_bias, fields, True)
@@ -523,7 +524,7 @@ def pair_advantages(fields: Singles, servers: int, channels: int, weights: PairW
     return advantages
 
 
-@njit(cache=True)
+@cached_njit()
 def learned(
     problem: Problem,
     mean_gain: Floats,
@@ -556,7 +557,7 @@ def learned(
         worst, _, _, _ = time_and_energy(problem, server, up, down, load)
 
 
-@njit(cache=True)
+@cached_njit()
 def best_learned(
     problem: Problem,
     mean_gain: Floats,
@@ -577,7 +578,7 @@ def best_learned(
             server[:], channel[:] = trial_server, trial_channel
 
 
-@njit(cache=True)
+@cached_njit()
 def own_best_channel(problem: Problem, server: Integers, channel: Integers, by_time: bool) -> None:
     """Give each client, in index order, the vacant channel of its server with the best own gain or own link time."""
     clients, servers, channels = problem.uplink_power.shape
@@ -602,7 +603,7 @@ def own_best_channel(problem: Problem, server: Integers, channel: Integers, by_t
         taken[m, best_k] = True
 
 
-@njit(cache=True)
+@cached_njit()
 def iterative_greedy(problem: Problem, server: Integers, channel: Integers) -> None:
     """Serve in every step the client and the vacant pair that make the round so far cheapest; writes the decision."""
     clients, servers, channels = problem.uplink_power.shape
@@ -632,7 +633,7 @@ def iterative_greedy(problem: Problem, server: Integers, channel: Integers) -> N
         refresh(problem, server, channel, best_k, up, down)
 
 
-@njit(cache=True)
+@cached_njit()
 def best_greedy(problem: Problem, orders: Integers, guide: Floats, server: Integers, channel: Integers) -> None:
     """Run the greedy, guided or not, in every order of `orders` (n, N) and keep the cheapest decision."""
     allowed = np.ones(problem.edge_delay.shape, np.bool_)
@@ -646,7 +647,7 @@ def best_greedy(problem: Problem, orders: Integers, guide: Floats, server: Integ
             server[:], channel[:] = trial_server, trial_channel
 
 
-@njit(cache=True)
+@cached_njit()
 def anneal(
     problem: Problem, server: Integers, channel: Integers, clients_of: Integers, pairs: Integers, uniforms: Floats
 ) -> None:
@@ -682,7 +683,7 @@ def anneal(
     server[:], channel[:] = best_server, best_channel
 
 
-@njit(cache=True)
+@cached_njit()
 def branch_and_bound(problem: Problem, order: Integers, server: Integers, channel: Integers) -> int:
     """Find the optimum, depth first over the clients of `order`; returns the nodes visited.
 
@@ -721,7 +722,7 @@ def branch_and_bound(problem: Problem, order: Integers, server: Integers, channe
     return visited
 
 
-@njit(cache=True)
+@cached_njit()
 def mean_log_cost(
     first: Problem, uplink_powers: Floats, downlink_powers: Floats, server: Integers, channel: Integers
 ) -> float:
@@ -747,7 +748,7 @@ def mean_log_cost(
     return logs / len(uplink_powers)
 
 
-@njit(cache=True)
+@cached_njit()
 def swap_on_average(
     first: Problem, uplink_powers: Floats, downlink_powers: Floats, server: Integers, channel: Integers
 ) -> float:

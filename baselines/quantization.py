@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from ..core.arrays import Array, at_choice, namespace
 from ..core.checks import check_integers, to_numpy
+from ..core.compiling import cached_njit
 from ..core.trees import tree_map
 from ..envs.quantization import Decision, Problem, needed_power, round_cost, time_left
 from ..envs.quantization import most_bits as sendable_bits
@@ -90,7 +89,7 @@ def least_power(problem: Problem, bits: Array) -> Floats:
     return np.where((wide > 0) & (needed <= problem.power_max), needed, np.inf)
 
 
-@njit(cache=True)
+@cached_njit()
 def best_of_pair(
     snr: float,
     bandwidth: float,
@@ -128,7 +127,7 @@ def best_of_pair(
     return value, chosen, power
 
 
-@njit(cache=True)
+@cached_njit()
 def best_of_pairs(
     snr: Floats,
     bandwidth: Floats,
@@ -196,6 +195,8 @@ def assign(value: Array) -> Array:
     Returns:
         Channel of each device `(..., N)`, -1: none.
     """
+    from scipy.optimize import linear_sum_assignment
+
     like, value = value, to_numpy(value)
     channel = np.full(value.shape[:-1], -1, np.int64)
     for twin in np.ndindex(value.shape[:-2]):

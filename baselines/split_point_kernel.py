@@ -13,8 +13,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ..core.compiling import cached_njit
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -55,7 +56,7 @@ class Rounds(NamedTuple):
     """Whether only the noise of a share disturbs it."""
 
 
-@njit(cache=True)
+@cached_njit()
 def own_band_snr(ratio: float) -> float:
     """Return x > 0 where log(1 + x) = ratio x, for a ratio in (0, 1).
 
@@ -72,7 +73,7 @@ def own_band_snr(ratio: float) -> float:
     return snr
 
 
-@njit(cache=True)
+@cached_njit()
 def share_for(nats: float, snr: float, psd: bool) -> float:
     """Return the share of the band that carries `nats` per second at the snr of the whole band; inf: none does."""
     if not psd:
@@ -81,7 +82,7 @@ def share_for(nats: float, snr: float, psd: bool) -> float:
     return snr / own_band_snr(ratio) if ratio < 1.0 - 1e-15 else math.inf
 
 
-@njit(cache=True)
+@cached_njit()
 def meeting_frequency(cycles: float, drain: float, budget: float, allowance: float, power: float) -> float:
     """Return f > 0 where sending at `power` uses up time and energy together: T - C - A / f = (E - D f^2) / p.
 
@@ -100,7 +101,7 @@ def meeting_frequency(cycles: float, drain: float, budget: float, allowance: flo
     return 2.0 * scale * math.cos(math.acos(argument) / 3.0)
 
 
-@njit(cache=True)
+@cached_njit()
 def balance(
     rounds: Rounds, cycles: float, nats: float, budget: float, allowance: float, gain: float, frequency: float
 ) -> tuple[float, float]:
@@ -125,7 +126,7 @@ def balance(
     return math.log(weight * costs / saves), bend + 3.0 + costs + saves
 
 
-@njit(cache=True)
+@cached_njit()
 def best_frequency(
     rounds: Rounds, cycles: float, nats: float, budget: float, allowance: float, gain: float, guess: float
 ) -> float:
@@ -170,7 +171,7 @@ def best_frequency(
     return frequency
 
 
-@njit(cache=True)
+@cached_njit()
 def vehicle_share(rounds: Rounds, b: int, n: int, j: int, level: float, guess: float) -> tuple[float, float, float]:
     """Return the least share with which vehicle n of round b ends cut j by `level`, its frequency and power.
 
@@ -189,7 +190,7 @@ def vehicle_share(rounds: Rounds, b: int, n: int, j: int, level: float, guess: f
     return share_for(nats / min(time, energy / power), power * gain, rounds.psd), frequency, power
 
 
-@njit(cache=True)
+@cached_njit()
 def hopeless(rounds: Rounds, b: int, n: int, j: int, level: float, share: float) -> bool:
     """Whether cut j needs `share` or more even at full frequency and power without a budget."""
     time = level - rounds.fixed_time[b, n, j] - rounds.cycles[b, n, j] / rounds.frequency_max
@@ -199,7 +200,7 @@ def hopeless(rounds: Rounds, b: int, n: int, j: int, level: float, share: float)
     return share_for(rounds.nats[b, n, j] / time, snr, rounds.psd) >= share
 
 
-@njit(cache=True)
+@cached_njit()
 def fill(
     rounds: Rounds, b: int, level: float, guess: Floats, cut: Integers, share: Floats, frequency: Floats, power: Floats
 ) -> float:
@@ -225,7 +226,7 @@ def fill(
     return total
 
 
-@njit(cache=True)
+@cached_njit()
 def least_level(rounds: Rounds, b: int) -> float:
     """Return a time that round b can not end before: every vehicle alone in the band, without a budget."""
     level = 0.0
@@ -241,7 +242,7 @@ def least_level(rounds: Rounds, b: int) -> float:
     return level
 
 
-@njit(cache=True)
+@cached_njit()
 def settle(
     rounds: Rounds, b: int, guess: Floats, cut: Integers, share: Floats, frequency: Floats, power: Floats
 ) -> float:
@@ -280,7 +281,7 @@ def settle(
     return high
 
 
-@njit(cache=True)
+@cached_njit()
 def settle_all(rounds: Rounds, cut: Integers, share: Floats, frequency: Floats, power: Floats, level: Floats) -> None:
     """Write the decision `(B, N)` and the level `(B,)` of every round; absent vehicles keep what they hold."""
     for b in range(level.size):

@@ -11,11 +11,8 @@ from fedtwin.envs import SYSTEMS
 from fedtwin.evaluation.evaluation import Evaluation
 from fedtwin.evaluation.experiments import experiment_names, read_request
 from fedtwin.evaluation.plan import Plan, make_plan
-from fedtwin.evaluation.report import direction, format_interval, format_ratio, worse_than, write_report
-from fedtwin.evaluation.runner import run
 from fedtwin.evaluation.statistics import summarize
 from fedtwin.evaluation.store import Store
-from fedtwin.evaluation.sweep import sweep_plans, write_sweep
 from rich.console import Console
 from rich.table import Table
 
@@ -47,6 +44,8 @@ def parse(arguments: Sequence[str]) -> Plan:
 
 def print_table(console: Console, evaluation: Evaluation) -> None:
     """Print the ratios and times."""
+    from fedtwin.evaluation.report import direction, format_interval, format_ratio, worse_than
+
     plan, lines = evaluation.plan, summarize(evaluation)
     columns = {
         "ratio": [format_ratio(line.ratio) for line in lines],
@@ -70,6 +69,8 @@ def print_table(console: Console, evaluation: Evaluation) -> None:
 
 def sweep(plan: Plan, command: str, console: Console) -> Path:
     """Evaluate at every value of the swept parameter, draw the curves and return their path."""
+    from fedtwin.evaluation.sweep import sweep_plans, write_sweep
+
     runs = []
     for value, part in sweep_plans(plan):
         console.print(f"{plan.options.sweep} = {value:g}")
@@ -80,6 +81,9 @@ def sweep(plan: Plan, command: str, console: Console) -> Path:
 
 def evaluate(plan: Plan, command: str, console: Console) -> Path:
     """Run what is missing, write the report and return its path."""
+    from fedtwin.evaluation.report import write_report
+    from fedtwin.evaluation.runner import run
+
     folder = Path(plan.options.output)
     store = Store(folder, plan.identity())
     every = list(plan.items())

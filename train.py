@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from fedtwin.agents.curves import draw_curves
 from fedtwin.agents.recipes import DEFAULT, agents_of, default_agent, preset_names, recipe
 from fedtwin.agents.training import BEST, CHECKPOINT, MODEL, STEP, Schedule, Score, train
@@ -103,9 +102,10 @@ def train_own(job: Job, command: str, advanced: Advanced) -> Path:
     params = dataclasses.asdict(system.params)
     exact = make_system(system.name, **{**params, "dtype": "float64"})
     env = row.env(system, options.num_envs, job.settings, None if options.device == "cpu" else options.device)
-    agent = row.learner.for_env(env, job.settings, seed=options.seed, device=options.device)
+    learner = row.learner()
+    agent = learner.for_env(env, job.settings, seed=options.seed, device=options.device)
     if options.start:
-        agent.start_from(row.learner.load(options.start, env=env))
+        agent.start_from(learner.load(options.start, env=env))
     names = {"system": system.name, "environment": environment_id(system.name)}
     agent.about = {**names, "params": params, "command": command, "transitions": job.schedule.steps}
     own = {name: value for name, value in dataclasses.asdict(options).items() if name not in ("output", "sb3")}
@@ -157,6 +157,8 @@ def train_sb3(job: Job, algorithm: str, advanced: Advanced) -> Path:
 
 def run(job: Job, command: str, console: Console) -> Path:
     """Train, draw the curves and return the file of the weights."""
+    import torch
+
     torch.set_num_threads(1)
     if job.options.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device is {job.options.device}, but torch finds no CUDA device")

@@ -19,8 +19,8 @@ from ..core.trees import add_axis, take
 from ..envs.association import AssociationParams, AssociationSystem, Decision, State, observation_fields
 from ..envs.observations import Normalizer
 from .association_greedy import GreedySettings, Improve, LearnedGreedy, guided_greedy, leave, read_guide
-from .d3qn import D3QN
 from .recipes import Agent, choices
+from .schedulers import d3qn_class
 from .weights import find_weights
 
 REPAIRS = 6
@@ -164,7 +164,7 @@ def independent(path: Path) -> Solver:
 
 @functools.lru_cache(maxsize=8)
 def _independent(path: Path, changed: int) -> Solver:
-    agent = D3QN.load(path)
+    agent = d3qn_class().load(path)
     if "params" not in agent.about:
         raise ValueError(f"{path} does not say what its agents see: set about['params'] before saving")
     observation = agent.about["params"]["observation"]
@@ -207,5 +207,5 @@ FROM_FILE: dict[str, Callable[[str], Solver]] = {
 }
 """Builders of learned methods from the file of their weights."""
 
-AGENTS = {"greedy": Agent(LearnedGreedy, GreedySettings, choices, LearnedGreedy.solver)}
+AGENTS = {"greedy": Agent(lambda: LearnedGreedy, GreedySettings, choices, LearnedGreedy.solver)}
 """Kinds of agents that only this system has."""

@@ -10,10 +10,9 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import torch
 from gymnasium.vector import VectorEnv
 
 from ..baselines import association_kernel as kernel
@@ -21,12 +20,16 @@ from ..baselines.association import OneTwin, Pair, empty_decision, problem_of, s
 from ..baselines.association_kernel import Floats, Integers, Problem
 from ..baselines.solver import Solver
 from ..core import randomness
+from ..core.arrays import as_tensor
 from ..core.checkpoint import read_checkpoint, write_checkpoint
 from ..core.settings import Settings, parameter
 from ..core.trees import take
 from ..envs.association import AssociationParams, AssociationSystem, State
 from ..envs.views.vector import VectorView
 from .weights import find_weights
+
+if TYPE_CHECKING:
+    import torch
 
 GREEDY = "association-greedy"
 """The shipped guide of the greedy."""
@@ -196,19 +199,19 @@ class LearnedGreedy:
         loss, self.costs = float(np.mean(self.costs)), []
         return {"loss": loss, "learning_rate": self.rate, "updates": self.updates}
 
-    def checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def checkpoint(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
         """Return all that is needed to go on exactly."""
         arrays = {"parameters": self.parameters, "mean": self.mean, "square": self.square}
         counts = {"transitions": self.transitions, "updates": self.updates}
-        return {name: torch.as_tensor(array) for name, array in arrays.items()}, counts
+        return {name: as_tensor(array) for name, array in arrays.items()}, counts
 
-    def resume(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+    def resume(self, tensors: "Mapping[str, torch.Tensor]", values: Mapping[str, Any]) -> None:
         """Go on where `checkpoint` was called; `begin` came before."""
         self.parameters, self.mean, self.square = (tensors[name].numpy() for name in ("parameters", "mean", "square"))
         self.transitions, self.updates = values["transitions"], values["updates"]
 
     def save(self, path: str | Path) -> None:
         """Write what is needed to decide."""
-        parts = {name: torch.as_tensor(array) for name, array in self.guide._asdict().items()}
+        parts = {name: as_tensor(array) for name, array in self.guide._asdict().items()}
         values = {"seed": self.seed, "settings": dataclasses.asdict(self.settings), "about": self.about}
         write_checkpoint(Path(path), parts, {"agent": "greedy", **values})

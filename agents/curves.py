@@ -3,9 +3,6 @@
 import io
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from ..core.files import write_atomically
 from ..core.log import read_log
 from .training import STEP
@@ -21,6 +18,9 @@ PANELS = (
 
 def draw_curves(folder: Path) -> Path:
     """Draw what the log of a training holds and return the picture's path."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     facts = read_log(folder, step=STEP)
     panels = [panel for panel in PANELS if any(panel[0] in line for line in facts)] or [PANELS[0]]
     figure = Figure(figsize=(4.2 * len(panels), 3.6), dpi=110, layout="constrained")

@@ -8,7 +8,7 @@ are stacked and learn in one batched product; one network may be shared by all a
 import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,53 +16,10 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from ..core.settings import Settings, parameter
 from .learner import Learner, read_spaces
 from .networks import IndependentNetworks, PairNetwork, SharedNetworks
 from .replay import Batch, Replay
-
-
-@dataclasses.dataclass(frozen=True)
-class D3QNSettings(Settings):
-    """Hyperparameters; the defaults are those of sequential decisions."""
-
-    network: Literal["pairs", "independent", "shared"] = parameter(
-        "pairs",
-        doc="pairs: one network for every (server, channel) pair and agent; independent: one per agent; shared: one "
-        "for all agents, which decide at once",
-    )
-    hidden: tuple[int, ...] = parameter((32, 32, 32), at_least=1, doc="neurons of the hidden layers")
-    optimizer: Literal["adam", "rmsprop"] = parameter("adam", doc="optimizer")
-    learning_rate: float = parameter(1e-3, above=0, doc="learning rate at the start")
-    learning_rate_end: float = parameter(0.0, at_least=0, doc="learning rate at the end, reached linearly")
-    exploration_start: float = parameter(1.0, symbol="epsilon", at_least=0, at_most=1, doc="exploration at the start")
-    exploration_end: float = parameter(0.02, symbol="epsilon", at_least=0, at_most=1, doc="exploration at the end")
-    exploration_share: float = parameter(0.1, above=0, at_most=1, doc="share of training in which it falls")
-    discount: float = parameter(
-        0.0, symbol="gamma", at_least=0, at_most=1, doc="discount from round to round; none inside a round"
-    )
-    replay: int = parameter(2**16, at_least=2, doc="transitions of every agent that are remembered")
-    batch: int = parameter(256, at_least=1, doc="transitions of every agent learned from in an update")
-    learn_every: int = parameter(1, symbol="r^o", at_least=1, doc="environment steps between updates")
-    learn_after: int = parameter(8192, at_least=1, doc="transitions collected before the first update")
-    target_every: int = parameter(20, symbol="r^t", at_least=1, doc="updates between copies to the target network")
-    last_round: Literal["truncates", "terminates"] = parameter(
-        "truncates", doc="whether values reach beyond an episode's last round, or the task is over with it"
-    )
-    n_step: int = parameter(1, at_least=1, doc="steps whose rewards a target adds before it bootstraps")
-    priority: float = parameter(0.6, at_least=0, at_most=1, doc="exponent of prioritised replay; 0: uniform")
-    priority_correction: float = parameter(0.4, at_least=0, at_most=1, doc="exponent of the importance weights")
-    hysteresis: float = parameter(1.0, above=0, at_most=1, doc="weight of errors whose target is below the value")
-    weight_average: float = parameter(
-        0.0,
-        at_least=0,
-        at_most=0.99999,
-        doc="decay of the average of weights that decides what is saved; 0: the last ones",
-    )
-    reward_scale: float = parameter(0.05, above=0, doc="factor that brings rewards to about 1")
-    learn_from: Literal["asked", "decided"] = parameter(
-        "asked", doc="actions as they were asked for, or as the environment says that it decided them"
-    )
+from .settings import D3QNSettings
 
 
 @dataclasses.dataclass(frozen=True)

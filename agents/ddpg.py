@@ -10,66 +10,19 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from stable_baselines3.common.utils import polyak_update
 from torch import Tensor, nn
 
 from ..core.checkpoint import prefixed, select
-from ..core.settings import Settings, parameter
 from .learner import Learner, read_spaces
 from .networks import AgentCritic, AgentNetwork
 from .replay import Batch, Replay
-
-
-@dataclasses.dataclass(frozen=True)
-class DDPGSettings(Settings):
-    """Hyperparameters; the defaults suit rounds that wait for the slowest agent."""
-
-    network: Literal["shared", "independent"] = parameter(
-        "shared", doc="shared: one actor and one critic for all agents; independent: of each agent's own"
-    )
-    hidden: tuple[int, ...] = parameter((128, 128), at_least=1, doc="neurons of the hidden layers, two or more")
-    learning_rate: float = parameter(1e-3, above=0, doc="learning rate of actor and critic at the start")
-    learning_rate_end: float = parameter(0.0, at_least=0, doc="learning rate at the end, reached linearly")
-    noise_start: float = parameter(0.5, symbol="sigma", at_least=0, doc="deviation of exploration noise at the start")
-    noise_end: float = parameter(0.05, symbol="sigma", at_least=0, doc="deviation of exploration noise at the end")
-    exploration_start: float = parameter(
-        1.0, symbol="epsilon", at_least=0, at_most=1, doc="random choices at the start"
-    )
-    exploration_end: float = parameter(0.1, symbol="epsilon", at_least=0, at_most=1, doc="random choices at the end")
-    exploration_share: float = parameter(0.3, above=0, at_most=1, doc="share of training in which both fall")
-    discount: float = parameter(0.0, symbol="gamma", at_least=0, at_most=1, doc="discount from round to round")
-    mixing: Literal["worst", "mean"] = parameter(
-        "worst", doc="the team's value: that of the worst agent, softly, or the mean"
-    )
-    worst_sharpness: float = parameter(10.0, above=0, doc="how sharply the worst agent counts")
-    entropy_start: float = parameter(
-        0.3, at_least=0, doc="weight of the choices' entropy at the start: no choice is given up early"
-    )
-    entropy_end: float = parameter(
-        0.0, at_least=0, doc="weight of the choices' entropy at the end; above 0 scores follow values"
-    )
-    saturation: float = parameter(
-        1e-4, at_least=0, doc="weight of the squared numbers before the final tanh, which keeps them off its flat ends"
-    )
-    score_scale: float = parameter(5.0, above=0, doc="logits of relaxed choices are scores times this")
-    learn_from: Literal["asked", "decided"] = parameter(
-        "asked", doc="choices as they were asked for, or as the system decided them; numbers always as asked"
-    )
-    replay: int = parameter(2**16, at_least=2, doc="transitions of all agents that are remembered")
-    batch: int = parameter(256, at_least=1, doc="transitions of all agents learned from in an update")
-    learn_every: int = parameter(1, at_least=1, doc="environment steps between updates")
-    learn_after: int = parameter(8192, at_least=1, doc="transitions collected before the first update")
-    target_rate: float = parameter(0.01, symbol="tau", above=0, at_most=1, doc="rate at which targets follow")
-    weight_average: float = parameter(
-        0.99, at_least=0, at_most=0.99999, doc="decay of the average of the actor's weights that acts and is saved"
-    )
-    reward_scale: float = parameter(1.0, above=0, doc="factor that brings rewards to about 1")
+from .settings import DDPGSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,6 +254,8 @@ class DDPG(Learner):
 
     def learn(self) -> None:
         """Learn from a mini-batch: critic, actor, then targets and average follow."""
+        from stable_baselines3.common.utils import polyak_update
+
         s = self.settings
         if not self.memory.ready(1):
             return

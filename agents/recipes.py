@@ -14,10 +14,9 @@ from ..core.settings import Settings
 from ..envs import make_system
 from ..envs.system import System
 from ..envs.views.vector import VectorView
-from .d3qn import D3QN, D3QNSettings
-from .ddpg import DDPG, DDPGSettings
 from .hybrid import HybridView
-from .schedulers import hybrid
+from .schedulers import d3qn_class, ddpg_class, hybrid
+from .settings import D3QNSettings, DDPGSettings
 
 FOLDER, DEFAULT = "training", "default"
 
@@ -26,8 +25,8 @@ FOLDER, DEFAULT = "training", "default"
 class Agent:
     """A kind of agent that can be trained."""
 
-    learner: Any
-    """Its class, with `for_env`, `load` and `start_from` as `fedtwin.agents.learner.Learner` has them."""
+    learner: Callable[[], Any]
+    """Imports its class, with `for_env`, `load` and `start_from` as `fedtwin.agents.learner.Learner` has them."""
     settings: type[Settings]
     env: Callable[[System, int, Any, str | None], VectorView]
     """Builds what it learns from: `env(system, num_envs, settings, device)`, device None for NumPy."""
@@ -52,9 +51,9 @@ def exact_numbers(system: System, num_envs: int, settings: Any, device: str | No
 
 
 AGENTS: Mapping[str, Agent] = {
-    "d3qn": Agent(D3QN, D3QNSettings, choices),
-    "ddpg": Agent(DDPG, DDPGSettings, boxes),
-    "hybrid": Agent(D3QN, D3QNSettings, exact_numbers, hybrid),
+    "d3qn": Agent(d3qn_class, D3QNSettings, choices),
+    "ddpg": Agent(ddpg_class, DDPGSettings, boxes),
+    "hybrid": Agent(d3qn_class, D3QNSettings, exact_numbers, hybrid),
 }
 """Agents for every system with such actions; a system's own stand in `AGENTS` of the module of its stem."""
 

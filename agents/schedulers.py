@@ -8,25 +8,40 @@ file that `fedtwin-train` wrote.
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ..baselines import own_module, solver_module
 from ..baselines.solver import Solver
 from ..envs import make_system
 from ..envs.system import System
-from .d3qn import D3QN
-from .ddpg import DDPG
 from .hybrid import as_scores, decide_exactly
 from .weights import find_weights, shipped_weights
+
+if TYPE_CHECKING:
+    from .d3qn import D3QN
+    from .ddpg import DDPG
 
 Build = Callable[[str], Solver]
 """Builds a method from the path, or the shipped name, of its weights."""
 
 
-def check_fit(agent: D3QN | DDPG, system: System, **sizes: int) -> None:
+def d3qn_class() -> "type[D3QN]":
+    """Import D3QN, and torch with it."""
+    from .d3qn import D3QN
+
+    return D3QN
+
+
+def ddpg_class() -> "type[DDPG]":
+    """Import DDPG, and torch with it."""
+    from .ddpg import DDPG
+
+    return DDPG
+
+
+def check_fit(agent: "D3QN | DDPG", system: System, **sizes: int) -> None:
     """Raise `ValueError` unless an agent takes what is seen in a system, and gives `sizes`."""
     wanted = {"observation_size": system.observation_size, **sizes}
     if agent.settings.network != "shared":
@@ -39,8 +54,9 @@ def check_fit(agent: D3QN | DDPG, system: System, **sizes: int) -> None:
             )
 
 
-def hybrid(agent: D3QN) -> Solver:
+def hybrid(agent: "D3QN") -> Solver:
     """Return an agent as a solver: its values order the choices, the exact allocator gives the numbers."""
+    import torch
 
     def solve(system: System, state: Any, rng: np.random.Generator | None = None) -> Any:
         """Learned choices (D3QN, one network for all agents) with exact numbers."""
@@ -60,7 +76,7 @@ def hybrid(agent: D3QN) -> Solver:
     return solve
 
 
-def ddpg(agent: DDPG) -> Solver:
+def ddpg(agent: "DDPG") -> Solver:
     """Return an agent as a solver: its actions, projected by the system to what keeps every limit."""
 
     def solve(system: System, state: Any, rng: np.random.Generator | None = None) -> Any:
@@ -75,13 +91,16 @@ def ddpg(agent: DDPG) -> Solver:
     return solve
 
 
-LEARNERS: Mapping[str, tuple[Any, Callable[[Any], Solver]]] = {"ddpg": (DDPG, ddpg), "hybrid": (D3QN, hybrid)}
+LEARNERS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], Solver]]] = {
+    "ddpg": (ddpg_class, ddpg),
+    "hybrid": (d3qn_class, hybrid),
+}
 
 
 @functools.lru_cache(maxsize=16)
 def _solver(kind: str, path: Path, changed: int) -> Solver:
-    agent, solver = LEARNERS[kind]
-    return solver(agent.load(path))
+    learner, solver = LEARNERS[kind]
+    return solver(learner().load(path))
 
 
 def from_file(kind: str, path: str | Path) -> Solver:

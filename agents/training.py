@@ -5,14 +5,16 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from gymnasium.vector import VectorEnv
 
 from ..core.checkpoint import read_checkpoint, require_same, write_checkpoint
 from ..core.log import Facts, Log
 from ..core.settings import Settings, parameter
+
+if TYPE_CHECKING:
+    import torch
 
 CHECKPOINT, BEST, STEP = "checkpoint.safetensors", "best.safetensors", "transitions"
 MODEL = "model.zip"
@@ -46,10 +48,10 @@ class Trainable(Protocol):
     def take_measures(self) -> Facts:
         """Return what was measured since the last call."""
 
-    def checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def checkpoint(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
         """Return all that is needed to go on."""
 
-    def resume(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+    def resume(self, tensors: "Mapping[str, torch.Tensor]", values: Mapping[str, Any]) -> None:
         """Go on where `checkpoint` was called, after `begin`."""
 
     def save(self, path: Path) -> None:
@@ -133,7 +135,7 @@ def store(
         write_checkpoint(path, tensors, {"agent": values, "run": state, "identity": identity})
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def optimizer_tensors(optimizer: "torch.optim.Optimizer") -> "dict[str, torch.Tensor]":
     """Return what an optimiser remembers of its parameters, by "index.name"."""
     return {
         f"{index}.{name}": value
@@ -142,7 +144,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+def restore_optimizer(optimizer: "torch.optim.Optimizer", tensors: "Mapping[str, torch.Tensor]") -> None:
     """Give back what `optimizer_tensors` returned."""
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import t as student
 
 from .evaluation import Evaluation
 from .figures import canvas, draw_band, titled
@@ -44,6 +43,8 @@ class LearningSummary:
 
 def half_width(values: np.ndarray) -> np.ndarray:
     """Return half the width of the 95 % interval of the mean over the first axis; NaN for a single value."""
+    from scipy.stats import t as student
+
     count = len(values)
     if count < 2:
         return np.full(values.shape[1:], np.nan)

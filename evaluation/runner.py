@@ -2,13 +2,13 @@
 
 import contextlib
 import itertools
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
 
 import joblib
 import numpy as np
-import torch
 
 from ..core.randomness import generator
 from ..core.trees import add_axis, take
@@ -96,14 +96,21 @@ def run_centralized(plan: Plan, simulator: Simulator, item: Item) -> Row:
     return Row(item.method, item.seed, item.twin, nothing, False, learned)
 
 
+def use_one_thread() -> None:
+    """Let torch compute in one thread, where it is loaded."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
 def run_chunk(plan: Plan, items: list[Item]) -> list[Row]:
     """Compute some items in one process; the first decision of a method compiles and is not timed."""
-    torch.set_num_threads(1)
     system, task = plan.build_system(), plan.build_task()
+    use_one_thread()
     simulator = Simulator(system, learning=None if task is None else LiveLearning(system, task, 1))
     for method in {item.method for item in items} - {CENTRALIZED}:
         simulator.reset(0)
         find_method(plan.system, method)(simulator.system, take(simulator.state, 0), generator(0, 0, 0, 1))
+    use_one_thread()  # The first decision of a learned method loads torch.
     return [run_item(plan, simulator, item) for item in items]
 
 

@@ -55,15 +55,15 @@ def shipped_pair_weights(params: AssociationParams) -> PairWeights:
 
 @functools.lru_cache(maxsize=32)
 def _pair_weights(path: Path, changed: int, params: AssociationParams) -> PairWeights:
-    tensors, values = read_checkpoint(path)
+    weights, values = read_checkpoint(path, "numpy")
     fields = observation_fields(params, "sequential")
     if values.get("agent") != "d3qn" or values["settings"]["network"] != "pairs":
         raise ValueError(f"{path} holds no sequential d3qn agent")
-    if len(tensors["mean"]) != len(fields):
-        raise ValueError(f"{path} reads {len(tensors['mean'])} fields per pair, the system shows {len(fields)}")
+    if len(weights["mean"]) != len(fields):
+        raise ValueError(f"{path} reads {len(weights['mean'])} fields per pair, the system shows {len(fields)}")
     normalizer = Normalizer(fields)
     each = slice(None, None, params.num_servers * params.num_channels)
-    array = {name: tensor.numpy().astype(np.float64) for name, tensor in tensors.items()}
+    array = {name: value.astype(np.float64) for name, value in weights.items()}
     # Before the first update nothing is standardised yet: `PairNetwork` then takes its inputs as they are.
     deviation = np.where(array["deviation"] > 0.0, array["deviation"], 1.0)
     first = array["pair.weight"][0].T / deviation
@@ -191,7 +191,7 @@ def with_weights(improve: Improve) -> Callable[[str], Solver]:
 
     def build(path: str) -> Solver:
         found = find_weights(path)
-        if read_checkpoint(found)[1].get("settings", {}).get("network") == "independent":
+        if read_checkpoint(found, "numpy")[1].get("settings", {}).get("network") == "independent":
             return independent(found)
         pair_weights(found, AssociationParams(decisions="sequential"))
         return solver(sequential(1, improve, found))

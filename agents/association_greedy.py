@@ -62,10 +62,10 @@ def read_guide(path: Path) -> Guide:
 
 @functools.lru_cache(maxsize=32)
 def _read_guide(path: Path, changed: int) -> Guide:
-    tensors, values = read_checkpoint(path)
+    weights, values = read_checkpoint(path, "numpy")
     if values.get("agent") != "greedy":
         raise ValueError(f"{path} holds {values.get('agent', 'no agent')}, not a learned greedy")
-    return Guide(tensors["order"].numpy(), tensors["guide"].numpy())
+    return Guide(weights["order"], weights["guide"])
 
 
 def leave(problem: Problem, server: Integers, channel: Integers) -> None:

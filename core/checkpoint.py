@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
+from .arrays import Array
 from .files import write_atomically
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ def write_checkpoint(path: Path, tensors: "Mapping[str, torch.Tensor]", values: 
     write_atomically(path, save(stored, {VALUES: json.dumps(values)}))
 
 
-def read_checkpoint(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
-    """Read what `write_checkpoint` wrote, tensors on the CPU.
+def read_checkpoint(
+    path: Path, library: Literal["torch", "numpy"] = "torch"
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what `write_checkpoint` wrote, as tensors on the CPU or as arrays of NumPy.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -38,7 +41,7 @@ def read_checkpoint(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
-        with safe_open(path, framework="pt") as handle:
+        with safe_open(path, framework=library) as handle:
             values = json.loads((handle.metadata() or {})[VALUES])
             return {name: handle.get_tensor(name) for name in handle.keys()}, values
     except (SafetensorError, KeyError, ValueError) as error:

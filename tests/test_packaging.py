@@ -55,6 +55,28 @@ def test_physics_knows_no_learning_and_no_chance() -> None:
                 assert module != "core.randomness", path
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_kernels_compile_where_their_package_is_read_only(kept: bool, tmp_path: Path) -> None:
+    package, caches = tmp_path / "fedtwin", tmp_path / "caches"
+    shutil.copytree(ROOT / "baselines", package / "baselines", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("core", "envs", "federated", "twin"):
+        (package / name).symlink_to(ROOT / name)
+    # Where a file has the name of a folder, nobody can write into the folder.
+    (package / "baselines" / "__pycache__").touch()
+    if not kept:
+        caches.touch()
+    places = {"HOME": str(caches), "XDG_CACHE_HOME": str(caches), "NUMBA_CACHE_DIR": "", "PYTHONPATH": str(tmp_path)}
+    probe = (
+        "import math; from fedtwin.baselines import split_point_kernel as kernel;"
+        f"assert kernel.__file__.startswith({str(tmp_path)!r}), kernel.__file__;"
+        "snr = kernel.own_band_snr(0.5); assert math.isclose(math.log1p(snr), 0.5 * snr)"
+    )
+    command = [sys.executable, *(["-W", "error"] if kept else []), "-c", probe]
+    done = subprocess.run(command, check=True, env={**os.environ, **places}, capture_output=True, text=True)
+    assert done.stderr.count("RuntimeWarning: compiled solvers can not be kept") == (0 if kept else 1)
+    assert bool([*tmp_path.glob("caches/**/*own_band_snr*.nbc")]) == kept
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")

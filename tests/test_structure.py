@@ -1,6 +1,5 @@
 """The code keeps to its plan: imports lead downwards, files know their own system, functions are short."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,16 +46,48 @@ def test_functions_are_short_and_simple(modules: Any) -> None:
     assert structure.too_long(structure.all_functions(modules)) == []
 
 
+def loaded(work: str) -> set[str]:
+    """Return what modules a new process has loaded when it has done its work."""
+    code = f"import atexit, sys\natexit.register(lambda: print('loaded', *sys.modules))\n{work}"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
 def test_datasets_load_neither_environments_nor_a_command_line() -> None:
-    probe = (
-        "import importlib, pkgutil, sys;"
-        "data = importlib.import_module('fedtwin.federated.data');"
-        "[importlib.import_module(f'{data.__name__}.{each.name}') for each in pkgutil.iter_modules(data.__path__)];"
-        "assert 'fedtwin.federated.data.dataset' in sys.modules;"
-        "print({'gymnasium', 'pettingzoo', 'tyro'} & set(sys.modules))"
+    found = loaded(
+        "import importlib, pkgutil\n"
+        "data = importlib.import_module('fedtwin.federated.data')\n"
+        "for each in pkgutil.iter_modules(data.__path__):\n"
+        "    importlib.import_module(f'{data.__name__}.{each.name}')"
     )
-    done = subprocess.run([sys.executable, "-c", probe], env=dict(os.environ), capture_output=True, text=True)
-    assert done.stdout == "set()\n", done.stderr
+    assert "fedtwin.federated.data.dataset" in found
+    assert not {"gymnasium", "pettingzoo", "tyro"} & found
+
+
+LEARNING = {"matplotlib", "sklearn", "stable_baselines3", "tensorboard", "torch"}
+
+
+def test_environments_on_numpy_load_no_learning_and_no_compiler() -> None:
+    found = loaded(
+        "import fedtwin.envs as envs, gymnasium\n"
+        "for name in envs.SYSTEMS:\n"
+        "    for make in (gymnasium.make, gymnasium.make_vec):\n"
+        "        env = make(envs.environment_id(name))\n"
+        "        env.reset(seed=0)\n"
+        "        env.step(env.action_space.sample())\n"
+        "    env = envs.parallel_env(name)\n"
+        "    env.reset(seed=0)\n"
+        "    env.step({agent: env.action_space(agent).sample() for agent in env.agents})"
+    )
+    assert "fedtwin.envs.views.vector" in found
+    assert not (LEARNING | {"numba", "rich", "scipy", "tyro"}) & found
+
+
+@pytest.mark.parametrize("command", ["evaluate", "train"])
+def test_help_loads_no_learning(command: str) -> None:
+    found = loaded(f"from fedtwin.{command} import main\nmain(['--help'])")
+    assert "tyro" in found
+    assert not (LEARNING | {"joblib", "scipy.optimize", "scipy.stats"}) & found
 
 
 FILES = {

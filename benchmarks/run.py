@@ -11,6 +11,7 @@ import learned
 import scaling
 import single
 import solvers
+import startup
 import torch
 import training
 import vectorized
@@ -35,7 +36,7 @@ def main() -> None:
         "long a training step waits for its environment.",
         "",
     ]
-    for part in (single, vectorized, training, decisions, solvers, learned, federated, scaling):
+    for part in (startup, single, vectorized, training, decisions, solvers, learned, federated, scaling):
         lines += part.section()
     text = "\n".join(lines)
     (HERE / "results.md").write_text(text)

@@ -25,7 +25,9 @@ def namespace(array: Array) -> Any:
 def torch_of(value: Any) -> Any:
     """Return torch where `value` is a tensor or a generator of torch, else None; this alone does not load torch."""
     torch = None if isinstance(value, _NUMPY) else sys.modules.get("torch")
-    return torch if torch and isinstance(value, (torch.Tensor, torch.Generator)) else None
+    # While another thread is loading torch, its classes may not be there yet.
+    kinds = getattr(torch, "Tensor", ()), getattr(torch, "Generator", ())
+    return torch if isinstance(value, kinds) else None
 
 
 def as_tensor(values: Any, device: Any = None) -> Array:

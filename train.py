@@ -15,6 +15,7 @@ from fedtwin.core.checkpoint import require_same
 from fedtwin.core.checks import unknown_name
 from fedtwin.core.files import write_atomically
 from fedtwin.core.log import Facts, Log
+from fedtwin.core.randomness import spread
 from fedtwin.core.settings import Settings, parameter
 from fedtwin.envs import SYSTEMS, environment_id, make_system
 from fedtwin.envs.system import System
@@ -113,7 +114,16 @@ def train_own(job: Job, command: str, advanced: Advanced) -> Path:
     held_out, solver = HeldOut(exact, options.held_out, options.held_out_rounds), row.solver
     score: Score = held_out if solver is None else lambda agent: held_out.solved(solver(agent))
     folder = Path(options.output)
-    train(agent, env, job.schedule, seed=options.seed, folder=folder, score=score, identity=identity, advanced=advanced)
+    train(
+        agent,
+        env,
+        job.schedule,
+        seed=spread(options.seed, "training"),
+        folder=folder,
+        score=score,
+        identity=identity,
+        advanced=advanced,
+    )
     return folder / BEST
 
 

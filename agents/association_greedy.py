@@ -164,9 +164,10 @@ class LearnedGreedy:
         s = self.settings
         rng = randomness.generator(self.seed, self.updates, 0, 2)
         gradient = np.zeros(SCALE.size)
-        for _ in range(s.pairs):
+        for pair in range(s.pairs):
             step = rng.standard_normal(SCALE.size)
-            state = self.system.start(self.system.draw(rng, (s.twins,)))
+            places = randomness.numbers(self.seed, self.updates, pair, (s.twins,))
+            state = self.system.start(self.system.draw(places))
             clients = self.system.params.num_clients
             noises = rng.standard_normal((s.twins, s.orders, clients))
             rise = 0.0

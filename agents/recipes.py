@@ -36,18 +36,18 @@ class Agent:
 
 def choices(system: System, num_envs: int, settings: Any, device: str | None) -> VectorView:
     """Build copies of a system with discrete actions."""
-    return VectorView(system, num_envs, device=device, shared_draws=True)
+    return VectorView(system, num_envs, device=device)
 
 
 def boxes(system: System, num_envs: int, settings: DDPGSettings, device: str | None) -> VectorView:
     """Build copies of a system whose actions are boxes; without a discount no step shows how an episode ended."""
     mode = AutoresetMode.NEXT_STEP if settings.discount else AutoresetMode.SAME_STEP
-    return VectorView(system, num_envs, device=device, shared_draws=True, autoreset_mode=mode)
+    return VectorView(system, num_envs, device=device, autoreset_mode=mode)
 
 
 def exact_numbers(system: System, num_envs: int, settings: Any, device: str | None) -> VectorView:
     """Build copies of a system whose numbers are exact."""
-    return HybridView(system, num_envs, device=device, shared_draws=True)
+    return HybridView(system, num_envs, device=device)
 
 
 AGENTS: Mapping[str, Agent] = {

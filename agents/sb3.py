@@ -11,6 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from ..core.checks import unknown_name
+from ..core.randomness import spread
 from ..envs.system import System
 from ..envs.views.central import CentralView
 
@@ -64,9 +65,13 @@ def make_model(algorithm: str, system: System, num_envs: int, seed: int, setting
         )
     copies = DummyVecEnv([lambda: CentralView(system) for _ in range(num_envs)])
     try:
-        return getattr(stable_baselines3, algorithm.upper())("MlpPolicy", copies, seed=seed, device="cpu", **settings)  # type: ignore[no-any-return]
+        model: BaseAlgorithm = getattr(stable_baselines3, algorithm.upper())(
+            "MlpPolicy", copies, seed=seed, device="cpu", **settings
+        )
     except TypeError as error:
         raise ValueError(f"settings of {algorithm}: {error}") from error
+    copies.seed(spread(seed, "training"))
+    return model
 
 
 class Progress(BaseCallback):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ..core.checks import to_numpy
-from ..core.randomness import generator
+from ..core.randomness import generator, numbers
 from ..core.trees import take, tree_map
 from ..envs.association import AssociationParams, AssociationSystem, Decision, State
 from ..twin import compute
@@ -291,7 +291,7 @@ def best_fixed(samples: int, starts: int) -> Solver:
     def learn(params: AssociationParams) -> Pair:
         system = AssociationSystem(params)
         rng = generator(0, 0, 0, 3)
-        state = system.start(system.draw(rng, (samples,)))
+        state = system.start(system.draw(numbers(0, 0, 0, (samples,), stream=3)))
         first = problem_of(system, take(state, 0))
         constants = system.constants(state.uplink_gain)
         uplink_powers = received_powers(constants.client_power[:, None, None], state.uplink_gain)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from fedtwin.baselines import SOLVERS
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take
 from fedtwin.envs.association import AssociationParams, AssociationSystem
 
@@ -19,7 +19,7 @@ PATIENCE = 1.5
 def milliseconds(method: str, **params: int) -> float | None:
     """Return the median time of one decision on a single twin, compiled before; None: too many clients for it."""
     system = AssociationSystem(AssociationParams.create(params))
-    state = system.start(system.draw(generator(0, 0, 0), (TWINS,)))
+    state = system.start(system.draw(numbers(0, 0, 0, (TWINS,))))
     solve, rng = SOLVERS["association"][method], generator(0, 0, 0, 1)
     try:
         solve(system, take(state, 0), rng)
@@ -39,7 +39,7 @@ def milliseconds(method: str, **params: int) -> float | None:
 def batch_milliseconds(methods: Sequence[str], twins: int, **params: int) -> dict[str, list[float]]:
     """Return times per twin of a batch, several samples of each method in turn."""
     system = AssociationSystem(AssociationParams.create(params))
-    state = system.start(system.draw(generator(0, 0, 0), (twins,)))
+    state = system.start(system.draw(numbers(0, 0, 0, (twins,))))
     times: dict[str, list[float]] = {method: [] for method in methods}
     for sample in range(BATCH_SAMPLES + 1):
         for method in methods:

@@ -12,7 +12,7 @@ from typing import Any
 import fedtwin.envs as envs
 import numpy as np
 import torch
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import tree_map
 
 
@@ -26,7 +26,7 @@ def largest_difference(device: str, dtype: str) -> float:
     exact = envs.make_system("association", reciprocal=False)
     system = envs.make_system("association", reciprocal=False, dtype=dtype)
     rng = generator(0, 0, 0)
-    state = exact.start(exact.draw(rng, (4096,)))
+    state = exact.start(exact.draw(numbers(0, 0, 0, (4096,))))
     actions = rng.integers(exact.num_actions, size=(4096, 16))
     expected = exact.cost(state, exact.decide(state, actions)).system_cost
 

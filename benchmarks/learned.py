@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from fedtwin.agents import DDPG
 from fedtwin.baselines import SOLVERS
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take
 from fedtwin.envs import make_system
 from fedtwin.envs.system import System
@@ -70,7 +70,7 @@ def violations(system: System, state: Any, method: str) -> str:
 
 def quality(system: System, methods: list[str]) -> list[str]:
     """Compare what methods reach."""
-    state = system.start(system.draw(generator(SEED, 0, 0), (TWINS,)))
+    state = system.start(system.draw(numbers(SEED, 0, 0, (TWINS,))))
     rng = functools.partial(generator, SEED, 0, 0, 3)
     names = [*SOLVERS[system.name], *(method for method in methods if method not in SOLVERS[system.name])]
     reached = {m: objective(system, state, find_method(system.name, m)(system, state, rng())) for m in names}
@@ -98,7 +98,7 @@ def quality(system: System, methods: list[str]) -> list[str]:
 
 def speed(system: System, methods: list[str]) -> list[str]:
     """Compare decisions per second: learned and exact in batches, exact one by one."""
-    state = system.start(system.draw(generator(SEED, 1, 0), (BATCH,)))
+    state = system.start(system.draw(numbers(SEED, 1, 0, (BATCH,))))
     singles = [take(state, twin) for twin in range(BATCH)]
     exact = SOLVERS[system.name]["exact"]
 

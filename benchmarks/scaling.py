@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from fedtwin.baselines import SOLVERS
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take
 from fedtwin.envs.association import AssociationParams, AssociationSystem
 from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ def cost_time(system: AssociationSystem, batch: int, validate: bool) -> Sample:
 
     A call that does not count brings the arrays back into the cache after the other sizes' samples.
     """
-    state = system.start(system.draw(generator(0, 0, 0), (batch,)))
+    state = system.start(system.draw(numbers(0, 0, 0, (batch,))))
     decision = system.random_feasible(generator(0, 0, 0, 1), (batch,))
 
     def sample() -> float:
@@ -108,7 +108,7 @@ def cost_time(system: AssociationSystem, batch: int, validate: bool) -> Sample:
 
 def decision_time(system: AssociationSystem, method: str) -> Sample:
     """Milliseconds of a decision on a single twin, another twin in every sample."""
-    state = system.start(system.draw(generator(0, 0, 0), (SAMPLES + 1,)))
+    state = system.start(system.draw(numbers(0, 0, 0, (SAMPLES + 1,))))
     solve, rng = SOLVERS["association"][method], generator(0, 0, 0, 1)
     twins = iter(range(SAMPLES + 1))
 

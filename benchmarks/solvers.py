@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from fedtwin.baselines import SOLVERS, solver_module
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import numbers
 from fedtwin.core.trees import take
 from fedtwin.envs import make_system
 from fedtwin.envs.system import System
@@ -83,7 +83,7 @@ def batch_times(system: System, state: Any, twins: int) -> dict[str, float]:
 def columns(case: Case, size: dict[str, int]) -> dict[str, tuple[str, str]]:
     """Return every method's gap and times as two cells."""
     system = make_system(case.system, case.preset or None, **size)
-    state = system.start(system.draw(generator(0, 0, 0), (case.twins,)))
+    state = system.start(system.draw(numbers(0, 0, 0, (case.twins,))))
     batched = batch_times(system, state, case.twins)
     best = SOLVERS[case.system]["exact"](system, state)
     cells = {}

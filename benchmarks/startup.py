@@ -50,7 +50,7 @@ def section() -> list[str]:
     lines = [
         "## Start",
         "",
-        "CPU seconds of a new process, its children and Python's own start included; files and compiled code are cached.",
+        "CPU seconds of a new process with its children and Python's own start; files and compiled code are cached.",
         "",
         "| work | median | range |",
         "| --- | --- | --- |",

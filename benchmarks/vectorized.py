@@ -15,16 +15,16 @@ PAIRED = 1024
 EPISODES = 1024
 """Episodes of a sample, over all copies."""
 
-Setting = tuple[int, str, bool]
-"""Copies, floating type, whether one generator draws for the whole batch."""
+Setting = tuple[int, str]
+"""Copies and floating type."""
 
 
-def fedtwin(copies: int, dtype: str, shared_draws: bool) -> Sample:
+def fedtwin(copies: int, dtype: str) -> Sample:
     """Whole episodes of the vector view: fresh fading, observations, reward, validation and autoreset.
 
     The step that only resets (NEXT_STEP autoreset) takes time and does not count.
     """
-    env = envs.vector_env("association", copies, shared_draws=shared_draws, dtype=dtype, max_cycles=EPISODE)
+    env = envs.vector_env("association", copies, dtype=dtype, max_cycles=EPISODE)
     env.reset(seed=0)
     actions = np.random.default_rng(0).integers(env.system.num_actions, size=(EPISODE + 1, copies, AGENTS))
     episodes = EPISODES // copies
@@ -39,14 +39,13 @@ def fedtwin(copies: int, dtype: str, shared_draws: bool) -> Sample:
 
 
 def row(setting: Setting, rates: list[float], beside: str) -> str:
-    copies, dtype, shared_draws = setting
-    draws = "whole batch" if shared_draws else "per copy"
-    return f"| fedtwin `vector_env` | {copies} | {dtype} | {draws} | {cells(rates)} | {beside} |"
+    copies, dtype = setting
+    return f"| fedtwin `vector_env` | {copies} | {dtype} | {cells(rates)} | {beside} |"
 
 
 def measured() -> list[str]:
     """Measure every setting; VMAS runs after each one of its batch size."""
-    settings: list[Setting] = list(itertools.product(BATCHES, ("float64", "float32"), (True, False)))
+    settings: list[Setting] = list(itertools.product(BATCHES, ("float64", "float32")))
     small = [setting for setting in settings if setting[0] != PAIRED]
     paired = [setting for setting in settings if setting[0] == PAIRED]
     rows = [
@@ -59,7 +58,7 @@ def measured() -> list[str]:
     for setting, mine, its in zip(paired, ours, beside, strict=True):
         rows.append(row(setting, mine, ratio(mine, its)))
     every = cells([rate for taken in beside for rate in taken])
-    return [*rows, f"| VMAS {version('vmas', 'vmas')} `simple_spread` | {PAIRED} | float32 | whole batch | {every} | |"]
+    return [*rows, f"| VMAS {version('vmas', 'vmas')} `simple_spread` | {PAIRED} | float32 | {every} | |"]
 
 
 def section() -> list[str]:
@@ -68,8 +67,8 @@ def section() -> list[str]:
         "## Vectorised, NumPy on one core",
         "",
         f"{AGENTS} agents, episodes of {EPISODE} rounds, random actions drawn before; a step draws fresh fading and",
-        "includes observations, reward, validation and autoreset. Draws per copy: a copy's channels do not depend on",
-        "the batch; whole batch: one generator. VMAS runs on CPU with one torch thread and resets as often; its",
+        "includes observations, reward, validation and autoreset. A copy's channels do not depend on the batch. VMAS runs",
+        "on CPU with one torch thread and resets as often; its",
         "simple_spread computes the reward in a Python loop over agents and landmarks. The rows with a ratio were",
         "measured in turn with it; its own row pools the samples taken after each of them.",
         "",

@@ -66,7 +66,7 @@ def test_several_choices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), BOXES)
 def test_boxes_play_as_single_environments(name: str, kind: dict[str, Any]) -> None:
-    env = torchrl_env(name, 4, shared_draws=False, **kind)
+    env = torchrl_env(name, 4, **kind)
     env.set_seed(11)
     played = env.rollout(9, break_when_any_done=False)
     mask, objective = env.system.mask_name, env.system.objective
@@ -103,7 +103,7 @@ def test_random_actions_keep_to_the_mask(kind: dict[str, Any]) -> None:
 
 
 def test_copies_play_as_single_environments_over_uneven_ends() -> None:
-    env = torchrl_env("association", 6, preset="heterogeneous", shared_draws=False, **SMALL)
+    env = torchrl_env("association", 6, preset="heterogeneous", **SMALL)
     env.set_seed(11)
     played = env.rollout(30, break_when_any_done=False)
     done = played["next", "done"][..., 0]
@@ -137,7 +137,7 @@ def test_copies_play_as_single_environments_over_uneven_ends() -> None:
 
 
 def test_turns_play_as_the_central_view() -> None:
-    env = torchrl_env("association", 2, decisions="sequential", shared_draws=False, **SMALL)
+    env = torchrl_env("association", 2, decisions="sequential", **SMALL)
     env.set_seed(5)
     played = masked(env).rollout(45, break_when_any_done=False)
     for copy in range(2):

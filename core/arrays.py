@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import sys
 from typing import Any
 
@@ -11,6 +12,12 @@ import numpy as np
 Array = Any
 """A NumPy array or a torch tensor; which one decides the library that computes."""
 
+
+COMPILES = not int(os.environ.get("NUMBA_DISABLE_JIT", "0"))
+"""Whether loops over NumPy arrays are compiled; where not, operations on arrays are faster."""
+
+FEW = 256
+"""Numbers up to which an operation on all of them costs less than a second call."""
 
 _NUMPY = (np.ndarray, np.generic)
 
@@ -78,7 +85,29 @@ def one_hot(index: Array, size: int) -> Array:
 
 def counted(index: Array, size: int, dtype: Any = None) -> Array:
     """Return how many of the agents' `index` `(..., N)` equal each of 0..size-1, `(..., size)`; integers by default."""
-    return one_hot(index, size).sum(axis=-2, dtype=dtype or namespace(index).int64)
+    kind = dtype or namespace(index).int64
+    if isinstance(index, np.ndarray) and index.size > FEW:
+        return _binned(index, size, None).astype(kind)
+    return one_hot(index, size).sum(axis=-2, dtype=kind)
+
+
+def summed(values: Array, index: Array, size: int) -> Array:
+    """Return the sums of values `(N,)` or `(..., N)` over the agents whose `index` `(..., N)` is 0..size-1.
+
+    Returns:
+        `(..., size)`; agents with -1 count nowhere.
+    """
+    if isinstance(index, np.ndarray):
+        return _binned(index, size, np.broadcast_to(values, index.shape).ravel()).astype(values.dtype)
+    return namespace(values).where(one_hot(index, size), values[..., None], 0.0).sum(axis=-2)
+
+
+def _binned(index: np.ndarray, size: int, weights: np.ndarray | None) -> np.ndarray:
+    """Return counts, or sums of weights, `(..., size)` of each row of `index` `(..., N)`; -1 counts nowhere."""
+    rows = math.prod(index.shape[:-1])
+    places = index.reshape(rows, -1) + (arange_like(rows, index, size + 1)[:, None] + 1)
+    found = np.bincount(places.ravel(), weights, rows * (size + 1))
+    return found.reshape(*index.shape[:-1], size + 1)[..., 1:]
 
 
 def pick(values: Array, index: Array) -> Array:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
@@ -17,6 +18,12 @@ def unknown_name(kind: str, given: str, valid: Iterable[str]) -> ValueError:
     nearest = difflib.get_close_matches(given, names, n=1, cutoff=0.0)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return ValueError(f"unknown {kind} {given!r}{hint} (valid: {', '.join(names)})")
+
+
+def warn_retired(option: str, given: Any, instead: str) -> None:
+    """Warn that an option which is still accepted does nothing; None: it was not given."""
+    if given is not None:
+        warnings.warn(f"{option} is retired and does nothing: {instead}", DeprecationWarning, stacklevel=3)
 
 
 def check_number(field: dataclasses.Field[Any], value: Any, label: str) -> None:

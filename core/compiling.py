@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def warn_of_no_folder() -> None:
     """Say once that compiled code can not be kept."""
     warnings.warn(
-        "compiled solvers can not be kept: numba may write neither beside their source nor to the user's cache folder, "
+        "compiled code can not be kept: numba may write neither beside their source nor to the user's cache folder, "
         "so every process compiles them anew, which takes seconds; let NUMBA_CACHE_DIR name a folder it may write to",
         RuntimeWarning,
         stacklevel=3,

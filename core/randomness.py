@@ -1,20 +1,22 @@
-"""Random numbers: the one place that makes generators, and the one place that branches by library."""
+"""Random numbers: the one place that makes generators, and the one place that branches by library.
 
-import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+What a round draws are `Numbers`: functions of where they stand. Whatever else takes numbers one after the other (orders
+of samples, stochastic solvers, learners) has a generator.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, torch_of
+from . import philox
+from .arrays import COMPILES, Array, arange_like, cast, namespace, torch_of
 
 if TYPE_CHECKING:
     import torch
 
 Shape = tuple[int, ...]
-
-DEEPEST_FADE = 2.0**-26
-"""Fading power is cut off here, 78 dB down, because a uniform float32 can be 0 and a link of no gain has no end."""
 
 
 class RoundGenerator:
@@ -49,54 +51,22 @@ def generator(seed: int, episode: int, cycle: int, stream: int = 0) -> np.random
     return RoundGenerator().at(seed, episode, cycle, stream)
 
 
-class CopyGenerator:
-    """Draws for a batch as if every copy had a generator of its own, aimed at its own (seed, episode, round).
+SHARED_DRAWS = "a copy's draws are its own, as fast as those of the whole batch"
+"""What became of the option `shared_draws`."""
 
-    It offers the calls of a NumPy generator that the functions below use; the first axis of every shape is the copies'.
-    The first call costs one aim per copy, a later one repeats the earlier calls to find its place in the stream: a
-    system that draws its uniform numbers in one call draws fast.
-    """
-
-    def __init__(self, rng: RoundGenerator, places: list[tuple[int, int, int]]) -> None:
-        """Take the generator to aim and the copies' (seed, episode, round)."""
-        self._rng = rng
-        self._places = places
-        self._earlier: list[Callable[[np.random.Generator], object]] = []
-
-    def _each(self, shape: Shape, dtype: str, call: Callable[..., object]) -> np.ndarray:
-        values = np.empty(shape, dtype)
-        for place, row in zip(self._places, values, strict=True):
-            generator = self._rng.at(*place)
-            for earlier in self._earlier:
-                earlier(generator)
-            call(generator, out=row)
-        scratch = np.empty(shape[1:], dtype)
-        self._earlier.append(functools.partial(call, out=scratch))
-        return values
-
-    def random(self, shape: Shape, dtype: str) -> np.ndarray:
-        """Draw from U(0, 1)."""
-        return self._each(shape, dtype, lambda generator, out: generator.random(out=out, dtype=dtype))
-
-    def standard_normal(self, shape: Shape, dtype: str) -> np.ndarray:
-        """Draw from the standard normal distribution."""
-        return self._each(shape, dtype, lambda generator, out: generator.standard_normal(out=out, dtype=dtype))
-
-    def standard_gamma(self, parameter: float, shape: Shape, dtype: str) -> np.ndarray:
-        """Draw from Gamma(parameter)."""
-        return self._each(
-            shape, dtype, lambda generator, out: generator.standard_gamma(parameter, out=out, dtype=dtype)
-        )
+EPISODES = 1 << 32
+"""Episodes of a seed."""
 
 
-def check_seed(value: Any, label: str) -> int:
+def check_seed(value: Any, label: str, below: int = 1 << 63) -> int:
     """Return `value` as an integer.
 
     Raises:
-        ValueError: not an integer, negative, or too large for the generator's key.
+        ValueError: not an integer, negative, or not below a limit: seeds are the keys of generators.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
-        raise ValueError(f"{label} is {value!r}, must be an integer of at least 0")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < below:
+        limit = "" if not isinstance(value, int) or value < below else f" and below {below}"
+        raise ValueError(f"{label} is {value!r}, must be an integer of at least 0{limit}")
     return int(value)
 
 
@@ -127,33 +97,122 @@ def restore_generator(rng: Any, state: Any) -> None:
         rng.bit_generator.state = {**state, "state": words}
 
 
-def uniform(rng: Any, shape: Shape, dtype: str) -> Array:
-    """Draw from U(0, 1), with a NumPy generator or a torch generator (on its device)."""
-    if torch := torch_of(rng):
-        return torch.rand(shape, generator=rng, dtype=getattr(torch, dtype), device=rng.device)
-    return rng.random(shape, dtype=dtype)
+UNUSED_BITS: Mapping[str, int] = {"float64": 0, "float32": 9}
+"""Bits of a word that a share has no room for."""
 
 
-def normal(rng: Any, shape: Shape, dtype: str) -> Array:
-    """Draw from the standard normal distribution."""
-    if torch := torch_of(rng):
-        return torch.randn(shape, generator=rng, dtype=getattr(torch, dtype), device=rng.device)
-    return rng.standard_normal(shape, dtype=dtype)
+class Places(NamedTuple):
+    """Where the numbers of a round are, in every copy of a batch."""
+
+    seed: Array
+    """`(B,)` in 0..2^63-1."""
+    episode: Array
+    """`(B,)` in 0..2^32-1."""
+    cycle: Array
+    """`(B,)` in 0..2^32-1."""
+    stream: int
 
 
-def exponential(uniform_share: Array) -> Array:
-    """Turn U(0, 1) into the power of Rayleigh fading, Exp(1), in place: the inverse distribution function; never 0."""
-    if torch_of(uniform_share):
-        return uniform_share.neg_().log1p_().neg_().clamp_(min=DEEPEST_FADE)
-    np.subtract(1.0, uniform_share, out=uniform_share)
-    np.log(uniform_share, out=uniform_share)
-    np.negative(uniform_share, out=uniform_share)
-    return np.maximum(uniform_share, DEEPEST_FADE, out=uniform_share)
+def shares(places: Places, blocks: Array, dtype: str) -> Array:
+    """Return the words of blocks as evenly spread shares in (0, 1): (word + 1/2) / 2^32.
+
+    Args:
+        places: in the library, and on the device, of what is returned.
+        blocks: numbers of the blocks of each copy `(B, n)`, or of all `(1, n)`.
+        dtype: "float64"; or "float32", which has room for the upper 23 bits of a word.
+
+    Returns:
+        `(B, 4 n)`, never 0 or 1.
+    """
+    copies, count = places.seed.shape[0], blocks.shape[1]
+    if COMPILES and isinstance(blocks, np.ndarray):
+        from .philox_kernel import fill
+
+        found = np.empty((copies, count, philox.LANES), dtype)
+        fill(*places, blocks, UNUSED_BITS[dtype], found)
+        return found.reshape(copies, -1)
+    seed, episode, cycle = (place[:, None] for place in places[:3])
+    words = philox.block(blocks, cycle, episode, places.stream, seed & philox.WORD, seed >> 32)
+    xp, unused = namespace(blocks), UNUSED_BITS[dtype]
+    whole = cast(xp.stack(words, axis=-1).reshape(copies, -1) >> unused, getattr(xp, dtype))
+    return (whole + 0.5) * 2.0 ** (unused - 32)
 
 
-def averaged_rayleigh_power(rng: Any, shape: Shape, blocks: int, dtype: str) -> Array:
-    """Draw the power of Rayleigh fading averaged over `blocks` independent blocks: Gamma(L) / L, mean 1."""
-    if torch := torch_of(rng):
-        shape_parameter = torch.full(shape, float(blocks), dtype=getattr(torch, dtype), device=rng.device)
-        return torch._standard_gamma(shape_parameter, generator=rng) / blocks
-    return rng.standard_gamma(float(blocks), shape, dtype=dtype) / np.dtype(dtype).type(blocks)
+class Numbers:
+    """Random numbers of a round in every copy of a batch: each a function of (seed, episode, round, stream, index).
+
+    Neither the other copies nor the library changes them. A call takes the indices behind those of the call before,
+    beginning with a whole block of `philox`; all values are independent.
+    """
+
+    def __init__(self, seed: Any, episode: Any, cycle: Any, stream: int = 0) -> None:
+        """Stand at the first number.
+
+        Args:
+            seed: integers in 0..2^63-1 of any shape, which is that of the batch; NumPy's, or tensors on their device.
+            episode: integers in 0..2^32-1, like `seed` or one for all.
+            cycle: the round, likewise.
+            stream: 0 for the network; what else needs numbers of the same round takes another.
+        """
+        xp = namespace(seed) if hasattr(seed, "shape") else np
+        seed = xp.asarray(seed, dtype=xp.int64)
+        self.batch = tuple(seed.shape)
+        episode, cycle = (
+            place if hasattr(place, "shape") else xp.zeros_like(seed) + place for place in (episode, cycle)
+        )
+        self.places = Places(seed.reshape(-1), episode.reshape(-1), cycle.reshape(-1), stream)
+        self._next = 0
+
+    def take(self, blocks: int) -> int:
+        """Keep the next blocks for whoever asks, and return the number of the first."""
+        first, self._next = self._next, self._next + blocks
+        return first
+
+    def uniform(self, shape: Shape, dtype: str) -> Array:
+        """Return shares `(*batch, *shape)` in (0, 1), evenly spread; never 0 or 1."""
+        count = math.prod(shape)
+        blocks = -(-count // philox.LANES)
+        numbers = arange_like(blocks, self.places.seed)[None] + self.take(blocks)
+        return shares(self.places, numbers, dtype)[:, :count].reshape(*self.batch, *shape)
+
+    def normal(self, shape: Shape, dtype: str) -> Array:
+        """Return values `(*batch, *shape)` of the standard normal distribution, by its inverse."""
+        share = self.uniform(shape, dtype)
+        if torch := torch_of(share):
+            return torch.special.ndtri(share)
+        from scipy.special import ndtri
+
+        return ndtri(share)
+
+    def exponential(self, shape: Shape, dtype: str) -> Array:
+        """Return values `(*batch, *shape)` of Exp(1), the power of Rayleigh fading; never 0."""
+        return exponential(self.uniform(shape, dtype))
+
+
+def exponential(share: Array) -> Array:
+    """Turn shares in (0, 1), which are lost, into values of Exp(1): the inverse of its distribution function."""
+    if torch_of(share):
+        return share.log_().neg_()
+    logarithm = np.log(share, out=share)
+    # A column of an array is copied: NumPy 2.4's `negative` of float32 goes wrong on it in place.
+    return np.negative(logarithm, out=logarithm if logarithm.flags.c_contiguous else None)
+
+
+def numbers(seed: int, episode: int, cycle: int, copies: Shape = (), stream: int = 0) -> Numbers:
+    """Return the numbers of a round: of one copy, or of `copies` in a batch, the i-th of which has the seed + i."""
+    return Numbers(seed + np.arange(math.prod(copies)).reshape(copies), episode, cycle, stream)
+
+
+SPACES: Mapping[str, int] = {"training": 1 << 62, "held_out": 1 << 61}
+"""Where the seeds of what is neither played nor evaluated begin: a run never trains on what it is scored on."""
+RUN_COPIES, RUNS = 1 << 20, 1 << 40
+"""Seeds of a run, and runs of a space."""
+
+
+def spread(seed: int, space: str) -> int:
+    """Return the seed of copy 0 of a run: runs whose seeds differ share no copy, and those of two spaces neither.
+
+    Raises:
+        ValueError: a seed that is negative, or not below 2^40.
+    """
+    return SPACES[space] + check_seed(seed, "seed", below=RUNS) * RUN_COPIES

@@ -98,6 +98,11 @@ def check_limits(value: Array, name: str, about: Mapping[str, Any]) -> None:
     reject(~inside, value, label=name, unit=about["unit"], limit=" and ".join(words) or "a number")
 
 
+def is_drawn(value: Any) -> bool:
+    """Whether a value is no array but draws one where it is read, and so keeps its limits."""
+    return hasattr(value, "full")
+
+
 def check_record(record: Any, kind: type, sizes: Mapping[str, int], dtype: str) -> None:
     """Check a record of arrays against what its class declares.
 
@@ -114,10 +119,13 @@ def check_record(record: Any, kind: type, sizes: Mapping[str, int], dtype: str) 
         name = f"{kind.__module__}.{kind.__qualname__}"
         raise ValueError(f"the {kind.__name__.lower()} is a {type(record).__name__}, must be a {name}")
     types = {"number": dtype, "integer": "int64", "boolean": "bool"}
-    for name, about in declared(kind).items():
-        check_array(getattr(record, name), types[about["kind"]], name)
+    arrays = {name: getattr(record, name) for name in declared(kind)}
+    drawn = {name for name, value in arrays.items() if is_drawn(value)}
+    for name in arrays.keys() - drawn:
+        check_array(arrays[name], types[declared(kind)[name]["kind"]], name)
     batch = batch_shape(record)
-    for name, about in declared(kind).items():
-        value = getattr(record, name)
+    for name, value in arrays.items():
+        about = declared(kind)[name]
         check_shape(value, (*batch, *(sizes[axis] for axis in about["axes"])), name)
-        check_limits(value, name, about)
+        if name not in drawn:
+            check_limits(value, name, about)

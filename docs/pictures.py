@@ -31,7 +31,7 @@ def play(name: str, **settings: Any) -> Iterator[np.ndarray]:
     that the solver reads.
     """
     env = envs.central_env(name, render_mode="rgb_array", **settings)
-    copy = envs.vector_env(name, 1, shared_draws=False, **settings)
+    copy = envs.vector_env(name, 1, **settings)
     solve = next(iter(SOLVERS[name].values()))
     env.reset(seed=SEED)
     copy.reset(seed=SEED)

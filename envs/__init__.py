@@ -130,7 +130,7 @@ def vector_env(
         mask: where the mask of legal actions goes.
         autoreset_mode: NEXT_STEP or SAME_STEP.
         device: None for NumPy, or the torch device on which tensors stay.
-        shared_draws: one generator for the whole batch.
+        shared_draws: retired.
         validate: whether actions are checked at once.
         learning: see `parallel_env`; live, copies train one after the other.
         task: see `parallel_env`.
@@ -150,7 +150,7 @@ def vector_env(
 
 
 def environment_id(name: str) -> str:
-    """Return the registered id of a system, such as "fedtwin/Association-v0"."""
+    """Return the registered id of a system, such as "fedtwin/Association-v1"."""
     camel = "".join(word.capitalize() for word in name.split("_"))
     return f"fedtwin/{camel}-v{SYSTEMS[name].version}"
 

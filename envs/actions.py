@@ -162,8 +162,10 @@ class Actions:
         values: list[Array] = []
         present, columns = able, self._columns(actions if self.discrete else xp.astype(actions, dtype))
         for part, column in zip(self.parts, columns, strict=True):
-            picked = self.discrete and isinstance(part, Choice)
-            values += part.of_index(as_int64(column), present) if picked else part.decode(column, present)
+            if self.discrete and isinstance(part, Choice):
+                values += part.of_index(as_int64(column), present)
+            else:
+                values += part.decode(column, present)
             if part is self.parts[0] is not self.parts[-1]:
                 present = able & part.present(values)
         return self.made(values)

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..core import randomness
 from ..core.arrays import Array, as_int64, counted, like, namespace, of_agent, one_hot, pick
 from ..core.checks import whole_numbers
+from ..core.randomness import Numbers, generator, numbers
 from ..core.records import array, names_of, part_of
 from ..core.settings import parameter
 from ..federated.plan import Plan
@@ -25,6 +25,7 @@ from .account import Account, continued, opened
 from .actions import Actions
 from .costs import Totals, totals
 from .draws import between
+from .fading import Fading, on_all_channels, on_channel
 from .observations import Field, seen
 from .parameters import AMPLE, DBM, Params
 from .parts import Axis, Choice
@@ -131,8 +132,8 @@ class Draw:
 
     position: Array = array("N 2", "m", "of the clients")
     energy_budget: Array = array("N", "J", "E_max", above=0, infinite=True)
-    uplink_fading: Array = array("N M K", "", "fading power, mean 1", above=0)
-    downlink_fading: Array = array("N M K", "", "fading power, mean 1", above=0)
+    uplink_fading: Array | Fading = array("N M K", "", "fading power, mean 1", above=0)
+    downlink_fading: Array | Fading = array("N M K", "", "fading power, mean 1", above=0)
     estimate_error: Array = array("errors_N errors_M errors_K", "", "standard normal error of the twin's estimate")
 
 
@@ -160,13 +161,32 @@ class State(Account, Links):
     """The network at the start of a round, which is its problem too, and how its links did in the round before."""
 
     position: Array = array("N 2", "m")
-    mean_gain: Array = array("N M", "", "path gain")
-    uplink_gain: Array = array("N M K", "", "h of eq (10)", above=0)
-    downlink_gain: Array = array("N M K", "", "h of eq (15)", above=0)
+    mean_gain: Array = array("N M", "", "path gain", above=0)
+    uplink_fading: Array | Fading = array("N M K", "", "power of the fading on it, mean 1", above=0)
+    downlink_fading: Array | Fading = array("N M K", "", "power of the fading on it, mean 1", above=0)
     estimate_error: Array = array("errors_N errors_M errors_K", "", "standard normal")
     energy_budget: Array = array("N", "J", "E_max")
     server_clients: Array = array("M", "", "clients of each server in the last round")
     channel_clients: Array = array("K", "", "clients on each channel in the last round")
+
+    @functools.cached_property
+    def uplink_gain(self) -> Array:
+        """Gain h of eq (10) of every link `(..., N, M, K)`."""
+        return radio.faded_gain(mean_gain=self.mean_gain, fading=on_all_channels(self.uplink_fading))
+
+    @functools.cached_property
+    def downlink_gain(self) -> Array:
+        """Gain h of eq (15) of every link `(..., N, M, K)`."""
+        if self.downlink_fading is self.uplink_fading:
+            return self.uplink_gain
+        return radio.faded_gain(mean_gain=self.mean_gain, fading=on_all_channels(self.downlink_fading))
+
+    def gains_on(self, channel: Array) -> tuple[Array, Array]:
+        """Return the gains up and down `(..., N, M)` of each client on its channel `(..., N)`."""
+        up = down = self.mean_gain * on_channel(self.uplink_fading, channel)
+        if self.downlink_fading is not self.uplink_fading:
+            down = self.mean_gain * on_channel(self.downlink_fading, channel)
+        return up, down
 
     @functools.cached_property
     def active(self) -> Array:
@@ -292,9 +312,8 @@ def pair_fields(s: Scales, clients: int, pairs: int) -> tuple[Field, ...]:
 def lowest_random_cost(params: AssociationParams) -> float:
     """Return the lowest system cost of one batch of random rounds (section VI: the batch that fixes rho)."""
     system = AssociationSystem(dataclasses.replace(params, dtype="float64", twin_error_db=0.0))
-    rng = randomness.generator(0, 0, 0)
-    state = system.start(system.draw(rng, (REFERENCE_ROUNDS,)))
-    decision = system.actions.drawn(rng, state.energy_used.shape)
+    state = system.start(system.draw(numbers(0, 0, 0, (REFERENCE_ROUNDS,))))
+    decision = system.actions.drawn(generator(0, 0, 0), state.energy_used.shape)
     return float(np.min(system.price(state, decision).system_cost))
 
 
@@ -302,7 +321,7 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
     """Who talks to which server on which channel, and what the round costs."""
 
     name = "association"
-    version = 0
+    version = 1
     params_type = AssociationParams
     draw_type = Draw
     presets: ClassVar = {
@@ -354,23 +373,17 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
 
     # A round.
 
-    def draw(self, rng: Any, batch: tuple[int, ...] = ()) -> Draw:
+    def draw(self, rng: Numbers) -> Draw:
         """Draw positions, budgets, fading and estimation errors of one round."""
         p, clients = self.params, self.params.num_clients
-        links, fadings, blocks = p.nodes, 1 if p.reciprocal else 2, p.coherence_blocks
-        size = math.prod(links) if blocks == 1 else 0
-        share = randomness.uniform(rng, (*batch, 3 * clients + fadings * size), p.dtype)
-        if blocks == 1:
-            fading = randomness.exponential(share[..., 3 * clients :].reshape(*batch, fadings, *links))
-        else:
-            fading = randomness.averaged_rayleigh_power(rng, (*batch, fadings, *links), blocks, p.dtype)
-        uplink = fading[..., 0, :, :, :]
+        place = rng.uniform((3, clients), p.dtype)
+        uplink = Fading.drawn(rng, p.nodes, p.coherence_blocks, p.dtype)
         return Draw(
-            position=share[..., : 2 * clients].reshape(*batch, clients, 2) * p.side,
-            energy_budget=between(share[..., 2 * clients : 3 * clients], p.energy_budget_low, p.energy_budget_high),
+            position=place[..., :2, :].swapaxes(-1, -2) * p.side,
+            energy_budget=between(place[..., 2, :], p.energy_budget_low, p.energy_budget_high),
             uplink_fading=uplink,
-            downlink_fading=uplink if p.reciprocal else fading[..., 1, :, :, :],
-            estimate_error=self.draw_error(rng, (*batch, *self.errors), uplink[..., :1, :1, :1]),
+            downlink_fading=uplink if p.reciprocal else Fading.drawn(rng, p.nodes, p.coherence_blocks, p.dtype),
+            estimate_error=self.draw_error(rng, self.errors, place[..., :1, :1, None]),
         )
 
     @functools.cached_property
@@ -380,18 +393,19 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
 
     def start(self, draw: Draw) -> State:
         """Return the state of the first round: nothing used, nobody served yet."""
-        position, xp = draw.position, namespace(draw.position)
-        if self.params.positions == "fixed":
+        p, position, xp = self.params, draw.position, namespace(draw.position)
+        if p.positions == "fixed":
             position = xp.zeros_like(position) + like(self.layout, position)
         mean_gain, nothing = self._mean_gain(position), xp.zeros_like(draw.energy_budget)
-        return self._next(
-            draw,
+        return State(
+            uplink_fading=draw.uplink_fading,
+            downlink_fading=draw.downlink_fading,
             position=position,
             mean_gain=mean_gain,
             estimate_error=draw.estimate_error,
             energy_budget=draw.energy_budget,
             server_clients=xp.zeros_like(mean_gain[..., 0, :]),
-            channel_clients=xp.zeros_like(draw.uplink_fading[..., 0, 0, :]),
+            channel_clients=counted(xp.full_like(position[..., 0], -1, dtype=xp.int64), p.num_channels, position.dtype),
             **dict.fromkeys(names_of(Links), nothing),
             **opened(nothing),
         )
@@ -399,8 +413,9 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
     def advance(self, state: State, decision: Decision, draw: Draw, cost: Cost, progress: Progress) -> State:
         """Return the state of the next round: budgets spent, loads and rates remembered, channels drawn anew."""
         p, kind, moves = self.params, state.energy_used.dtype, self.params.positions == "round"
-        return self._next(
-            draw,
+        return State(
+            uplink_fading=draw.uplink_fading,
+            downlink_fading=draw.downlink_fading,
             position=draw.position if moves else state.position,
             mean_gain=self._mean_gain(draw.position) if moves else state.mean_gain,
             estimate_error=draw.estimate_error if moves or p.twin_error_source == "fading" else state.estimate_error,
@@ -415,19 +430,14 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
         servers = self.constants(position).server_position
         return self.params.path_gain(geometry.distances(clients=position, servers=servers))
 
-    def _next(self, draw: Draw, *, mean_gain: Array, **own: Array) -> State:
-        """Return the state in which the fading of a draw lies on the mean gains."""
-        uplink = downlink = radio.faded_gain(mean_gain=mean_gain, fading=draw.uplink_fading)
-        if draw.downlink_fading is not draw.uplink_fading:
-            downlink = radio.faded_gain(mean_gain=mean_gain, fading=draw.downlink_fading)
-        return State(mean_gain=mean_gain, uplink_gain=uplink, downlink_gain=downlink, **own)
-
-    def misjudged(self, state: State, ratio: Array) -> dict[str, Array]:
-        """Return the gains that are off by a ratio: of every channel, and of the mean where links are misjudged."""
-        uplink, fading = state.uplink_gain * ratio, self.params.twin_error_source == "fading"
-        downlink = uplink if state.downlink_gain is state.uplink_gain else state.downlink_gain * ratio
-        mean_gain = state.mean_gain if fading else state.mean_gain * ratio[..., 0]
-        return {"uplink_gain": uplink, "downlink_gain": downlink, "mean_gain": mean_gain}
+    def misjudged(self, state: State, ratio: Array) -> dict[str, Any]:
+        """Return what is off by a ratio: the fading of every channel, or the mean gain."""
+        if self.params.twin_error_source != "fading":
+            return {"mean_gain": state.mean_gain * ratio[..., 0]}
+        up = down = on_all_channels(state.uplink_fading) * ratio
+        if state.downlink_fading is not state.uplink_fading:
+            down = on_all_channels(state.downlink_fading) * ratio
+        return {"uplink_fading": up, "downlink_fading": down}
 
     def ended(self, state: State) -> tuple[Array, Array]:
         """Return (terminated, truncated): time or every client's energy is spent; the last round is over."""
@@ -458,10 +468,13 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
 
     def price(self, problem: State, decision: Decision) -> Cost:
         """Return the round's delays, energies and system cost, eqs (5)-(19a); absent clients count 0."""
-        p, c, xp = self.params, self.constants(problem.uplink_gain), namespace(problem.uplink_gain)
+        p, c, xp = self.params, self.constants(problem.mean_gain), namespace(problem.mean_gain)
         server, channel = as_int64(decision.server), as_int64(decision.channel)
+        up, down = problem.gains_on(channel)
         # (..., N): every client on the pair that it uses; absent clients on any, until they count 0.
-        uplink_sinr, downlink_sinr = radio.sinr_of_links(server=server, channel=channel, **self._air(problem))
+        powers = {"client_power": c.client_power, "server_power": c.server_power, "noise": self.noise}
+        links = {"uplink_gain": up, "downlink_gain": down, "server": server, "channel": channel}
+        uplink_sinr, downlink_sinr = radio.sinr_of_links(**links, **powers, num_channels=p.num_channels)
         uplink_rate, uplink = radio.link_of(sinr=uplink_sinr, bits=c.uplink_bits, bandwidth=p.bandwidth)
         downlink_rate, downlink = radio.link_of(sinr=downlink_sinr, bits=c.downlink_bits, bandwidth=p.bandwidth)
         load = compute.samples_per_server(samples=c.samples, server=server, num_servers=p.num_servers)
@@ -480,15 +493,9 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
             **total,
         )
 
-    def _air(self, problem: State) -> dict[str, Any]:
-        """Return gains, powers and noise as `twin.radio` takes them."""
-        c, gains = self.constants(problem.uplink_gain), (problem.uplink_gain, problem.downlink_gain)
-        powers = {"client_power": c.client_power, "server_power": c.server_power, "noise": self.noise}
-        return {"uplink_gain": gains[0], "downlink_gain": gains[1], **powers}
-
     def amount(self, state: State, decision: Decision, cost: Cost) -> Array:
         """Return the samples `(...)` that the round trains on: the paper counts rounds of whoever takes part."""
-        return self.present_sum(decision, self.constants(state.uplink_gain).samples)
+        return self.present_sum(decision, self.constants(state.mean_gain).samples)
 
     def reward(self, state: State, cost: Cost, progress: Progress) -> Array:
         """Return the shared reward `(..., N)` of the round that led to `state`; 0 once a budget is spent, eq (20)."""
@@ -520,12 +527,14 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
         if not self.sees_alone:
             return super().view(state, problem, partial, agent)
         assert partial is not None
-        c, xp, is_own = self.constants(problem.uplink_gain), namespace(agent), one_hot(agent, len(self.agents))
+        c, xp, is_own = self.constants(problem.mean_gain), namespace(agent), one_hot(agent, len(self.agents))
         others = Decision(xp.where(is_own, -1, partial.server), xp.where(is_own, -1, partial.channel))
-        count = xp.astype(self.pair_clients(others), problem.uplink_gain.dtype)
+        count = xp.astype(self.pair_clients(others), problem.mean_gain.dtype)
         # (..., M, K): what the client would have on every pair, with the interference of those that chose before.
+        gains = {"uplink_gain": problem.uplink_gain, "downlink_gain": problem.downlink_gain}
+        powers = {"client_power": c.client_power, "server_power": c.server_power, "noise": self.noise}
         up, down, heard = radio.sinr_on_every_pair(
-            agent=agent, channel=others.channel, pair_count=count, **self._air(problem)
+            agent=agent, channel=others.channel, pair_count=count, **gains, **powers
         )
         links = (up, c.uplink_bits[agent]), (down, c.downlink_bits[agent])
         blocks = (

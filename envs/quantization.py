@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..core import randomness
 from ..core.arrays import Array, at_choice, like, namespace, pick
+from ..core.randomness import Numbers
 from ..core.records import array, constant, part_of
 from ..core.settings import parameter
 from ..federated.models.profile import stored_profile
@@ -207,7 +207,7 @@ class QuantizationSystem(System[Draw, State, Problem, Decision, Cost]):
     """Which channel each device gets, and with how many bits and how much power it sends."""
 
     name = "quantization"
-    version = 0
+    version = 1
     params_type = QuantizationParams
     draw_type = Draw
     presets: ClassVar = {
@@ -263,21 +263,19 @@ class QuantizationSystem(System[Draw, State, Problem, Decision, Cost]):
 
     # A round.
 
-    def draw(self, rng: Any, batch: tuple[int, ...] = ()) -> Draw:
+    def draw(self, rng: Numbers) -> Draw:
         """Draw places, devices and fading of one round."""
         p, clients, channels = self.params, self.params.num_clients, self.params.num_channels
-        share = randomness.uniform(rng, (*batch, clients * (4 + channels)), p.dtype)
-        xp = namespace(share)
-        own = xp.reshape(share[..., : 4 * clients], (*batch, 4, clients))
-        distance, angle, kappa, frequency = (own[..., row, :] for row in range(4))
-        fading = randomness.exponential(1.0 * xp.reshape(share[..., 4 * clients :], (*batch, clients, channels)))
+        share = rng.uniform((4, clients), p.dtype)
+        distance, angle, kappa, frequency = (share[..., row, :] for row in range(4))
+        fading = rng.exponential((clients, channels), p.dtype)
         return Draw(
-            distance=xp.sqrt(between(distance, p.nearest**2, p.farthest**2)),
+            distance=namespace(share).sqrt(between(distance, p.nearest**2, p.farthest**2)),
             angle=2.0 * np.pi * angle,
             flops_per_cycle=one_of(kappa, p.flops_per_cycle),
             frequency=between(frequency, p.frequency_low, p.frequency_high),
             fading=fading,
-            estimate_error=self.draw_error(rng, (*batch, clients, channels), fading),
+            estimate_error=self.draw_error(rng, (clients, channels), fading),
         )
 
     def start(self, draw: Draw) -> State:

@@ -4,7 +4,6 @@ A round asks for its problem twice at most, of the true state and of the believe
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,8 +12,7 @@ import numpy as np
 from ..core import randomness
 from ..core.arrays import Array, arange_like, as_tensor, namespace, one_hot, torch_device
 from ..core.checks import to_numpy, unknown_name
-from ..core.records import names_of, part_of
-from ..core.trees import add_axis, tree_map, where
+from ..core.trees import add_axis, flatten, tree_map, unflatten, where
 from .learning import LiveLearning
 from .progress import Progress
 from .system import Ruling, System
@@ -59,9 +57,8 @@ class Outcome:
 class Simulator:
     """A batch of copies of one system.
 
-    A round's draw depends on (seed, episode, round) alone, and copy i of a simulator seeded s draws what a single one
-    seeded s + i draws. With `shared_draws` one generator draws for the whole batch: faster, reproducible for the same
-    seed and number of copies, and the only way on a device.
+    A round's draw depends on (seed, episode, round) alone: copy i of a simulator seeded s draws what a single one
+    seeded s + i draws, in either library and on any device.
     """
 
     def __init__(
@@ -71,7 +68,6 @@ class Simulator:
         *,
         autoreset: Autoreset | None = None,
         device: "str | torch.device | None" = None,
-        shared_draws: bool | None = None,
         validate: bool | None = None,
         learning: LiveLearning | None = None,
     ) -> None:
@@ -82,7 +78,6 @@ class Simulator:
             num_envs: copies B.
             autoreset: when a copy whose episode ended begins the next: in the next step, in the same step, or never.
             device: None for NumPy, else the torch device on which everything stays.
-            shared_draws: whether one generator draws for all copies; None: on a device only.
             validate: whether actions are checked at once; None: everywhere but on CUDA, where the check waits for
                 `reset` or `check`.
             learning: trains in every round; None: the system predicts progress.
@@ -94,7 +89,6 @@ class Simulator:
         self.num_envs = num_envs
         self.autoreset = autoreset
         self.device: torch.device | None = None if device is None else torch_device(device)
-        self.shared_draws = self.device is not None if shared_draws is None else shared_draws
         self.validate = (self.device is None or self.device.type != "cuda") if validate is None else validate
         self.state: Any = None
         self.seen: Any = None
@@ -107,13 +101,10 @@ class Simulator:
         self._asked: Array = None
         self._over: Array = None
         self._bad: Array = None
-        self._rng = randomness.RoundGenerator()
-        self._batch_rng: Any = None
-        self._seeds: np.ndarray | None = None
-        self._episode = np.zeros(num_envs, np.int64)
-        self._cycle = np.zeros(num_envs, np.int64)
+        self._seeds: Array = None
+        self._episode: Array = None
+        self._cycle: Array = None
         self._steps = 0
-        self._resets = 0
         self._injected: list[Any] = []
 
     # Episodes.
@@ -139,24 +130,21 @@ class Simulator:
         seeds = self._read_seeds(seed)
         episode = options.get("episode")
         if episode is not None:
-            randomness.check_seed(episode, "episode")
+            randomness.check_seed(episode, "episode", below=randomness.EPISODES)
         system = self._read_params(options)
         injected = self._read_draws(system, options)
         self.system, self._injected = system, injected
         if seeds is not None or self._seeds is None:
             first = int(np.random.SeedSequence().generate_state(1)[0]) + np.arange(self.num_envs)
-            self._seeds = first if seeds is None else seeds
-            self._episode[:], self._resets = 0, 0
+            self._seeds = self._array(first if seeds is None else seeds)
+            self._episode = 0 * self._seeds
         else:
-            self._episode += 1
-            self._resets += 1
+            self._episode = self._episode + 1
         if episode is not None:
-            self._episode[:], self._resets = int(episode), int(episode)
-        self._cycle[:], self._steps = 0, 0
-        if self.shared_draws:
-            self._batch_rng = randomness.batch_generator(self.device, self._seeds.tolist(), self._resets)
+            self._episode = 0 * self._seeds + int(episode)
+        self._cycle, self._steps = 0 * self._seeds, 0
         self._begin_learning()
-        self.state = self._started(self._draw(self._episode, self._cycle))
+        self.state = self._started(self._draw())
         self._over = None
         self._begin_round(None)
         self.shown = (self.state, self.system.undecided(self.state))
@@ -165,7 +153,6 @@ class Simulator:
         """Begin live learning anew in the copies `anew` `(B,)` (None: all), at the first round of their episodes."""
         if self.learning is None:
             return
-        assert self._seeds is not None
         for copy in range(self.num_envs) if anew is None else np.flatnonzero(to_numpy(anew)).tolist():
             self.learning.begin(self.system, copy, int(self._seeds[copy]), int(self._episode[copy]))
 
@@ -226,22 +213,18 @@ class Simulator:
         return self._on_device(draw)
 
     def _on_device(self, tree: Any) -> Any:
-        if self.device is None:
-            return tree_map(to_numpy, tree)
-        return tree_map(functools.partial(as_tensor, device=self.device), tree)
+        return tree_map(self._array, tree)
 
-    def _draw(self, episode: np.ndarray, cycle: np.ndarray) -> Any:
+    def _array(self, values: Any) -> Array:
+        """Return values in the library and on the device of the copies."""
+        return to_numpy(values) if self.device is None else as_tensor(values, self.device)
+
+    def _draw(self) -> Any:
         """Draw for every copy: what was injected for this step, or what seed, episode and round say."""
         step, self._steps = self._steps, self._steps + 1
         if step < len(self._injected):
             return self._injected[step]
-        assert self._seeds is not None
-        if self.shared_draws:
-            return self.system.draw(self._batch_rng, (self.num_envs,))
-        places = list(zip(self._seeds.tolist(), episode.tolist(), cycle.tolist(), strict=True))
-        rng = self._rng.at(*places[0]) if self.num_envs == 1 else randomness.CopyGenerator(self._rng, places)
-        draw = self.system.draw(rng, (self.num_envs,))
-        return draw if self.device is None else self._on_device(draw)
+        return self.system.draw(randomness.Numbers(self._seeds, self._episode, self._cycle))
 
     def _look(self) -> None:
         """Compute the round's problem, and that of the state as the scheduler believes it."""
@@ -276,25 +259,22 @@ class Simulator:
             raise ValueError("the episode has not begun: call reset() first")
         if self._injected or self.system is not self.base_system:
             raise ValueError("injected draws and parameters of one episode can not be stored")
-        arrays: dict[str, Array] = {"episode": self._episode.copy(), "cycle": self._cycle.copy(), "seeds": self._seeds}
+        arrays: dict[str, Array] = {"episode": self._episode, "cycle": self._cycle, "seeds": self._seeds}
         arrays.update({name: getattr(self, name) for name in STORED if getattr(self, name) is not None})
         for label, tree in (("state", self.state), ("partial", self.partial)):
             if tree is not None:
-                arrays.update({f"{label}.{name}": array for name, array in part_of(tree, type(tree)).items()})
-        values: dict[str, Any] = {"steps": self._steps, "resets": self._resets}
+                arrays.update({f"{label}.{name}": array for name, array in flatten(tree).items()})
+        values: dict[str, Any] = {"steps": self._steps}
         if self.learning is not None:
             tensors, values["learning"] = self.learning.state_dict()
             arrays.update({f"learning.{name}": tensor for name, tensor in tensors.items()})
-        if self._batch_rng is not None:
-            state = randomness.generator_state(self._batch_rng)
-            (values if isinstance(state, Mapping) else arrays)["generator"] = state
         return arrays, values
 
     def load_state_dict(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was called, in a simulator built alike."""
         self.reset(to_numpy(arrays["seeds"]).tolist())
-        self._episode, self._cycle = (to_numpy(arrays[name]).copy() for name in ("episode", "cycle"))
-        self._steps, self._resets = values["steps"], values["resets"]
+        self._episode, self._cycle = (self._array(arrays[name]) for name in ("episode", "cycle"))
+        self._steps = values["steps"]
         if self.learning is not None:
             stored = {n.removeprefix("learning."): t for n, t in arrays.items() if n.startswith("learning.")}
             self.learning.load_state_dict(stored, values["learning"])
@@ -302,19 +282,13 @@ class Simulator:
             tree = getattr(self, label)
             if tree is None:
                 continue
-            kind: Any = type(tree)
-            stored = {name: arrays[f"{label}.{name}"] for name in names_of(kind)}
-            setattr(self, label, self._on_device(kind(**stored)))
+            stored = {n.removeprefix(f"{label}."): a for n, a in arrays.items() if n.startswith(f"{label}.")}
+            setattr(self, label, self._on_device(unflatten(tree, stored)))
         self._look()
         self.shown = (self.state, self.system.undecided(self.state))
         for name in STORED:
             array = arrays.get(name)
-            if array is not None:
-                array = to_numpy(array) if self.device is None else as_tensor(array, self.device)
-            setattr(self, name, array)
-        if self._batch_rng is not None:
-            state = arrays["generator"] if "generator" in arrays else values["generator"]
-            randomness.restore_generator(self._batch_rng, state)
+            setattr(self, name, None if array is None else self._array(array))
 
     def report(self, outcome: Outcome) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return what infos carry of a round: shared numbers `(B,)` and those of each agent `(B, N)`."""
@@ -442,7 +416,7 @@ class Simulator:
         progress = system.foresee(state, decision, cost)
         if self.learning is not None:
             progress = self.learning.round(state, decision, moved, progress)
-        draw = self._draw(self._episode, self._cycle)
+        draw = self._draw()
         after = system.advance(state, decision, draw, cost, progress)
         outcome = self._outcome(after, (decision, cost, progress), ruling, moved)
         if moved is not None:
@@ -476,13 +450,14 @@ class Simulator:
 
     def _count(self, moved: Array | None, idle: Array | None) -> None:
         """Move every copy's (episode, round) to the place of its next draw."""
-        if self.shared_draws and self.learning is None:
-            return
-        self._cycle += 1 if moved is None else to_numpy(moved)
+        self._cycle = self._cycle + (1 if moved is None else moved)
         if idle is not None:
-            resetting = to_numpy(idle)
-            self._episode += resetting
-            self._cycle[resetting] = 0
+            self._next_episode(idle)
+
+    def _next_episode(self, over: Array) -> None:
+        """Move the copies `over` `(B,)` to the first round of their next episode."""
+        self._episode = self._episode + over
+        self._cycle = namespace(self._cycle).where(over, 0, self._cycle)
 
     def _end_episodes(self, outcome: Outcome, draw: Any) -> Outcome:
         """Mark or begin anew the copies whose episode ended."""
@@ -502,12 +477,9 @@ class Simulator:
             final_masks=self.legal(),
             final_agent=self.turn_agent if self.system.turns else None,
         )
-        if not self.shared_draws or self.learning is not None:
-            ended = to_numpy(over)
-            self._episode += ended
-            self._cycle[ended] = 0
+        self._next_episode(over)
         if self._steps > len(self._injected):
-            draw = self._draw(self._episode, self._cycle)
+            draw = self._draw()
         self._begin_learning(over)
         self.state = where(over, self._started(draw), self.state)
         return final

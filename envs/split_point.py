@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..core import randomness
 from ..core.arrays import Array, at_choice, namespace
 from ..core.checks import reject
+from ..core.randomness import Numbers
 from ..core.records import array, constant, part_of, some_of
 from ..core.settings import parameter
 from ..federated.models.profile import stored_profile
@@ -238,7 +238,7 @@ class SplitPointSystem(System[Draw, State, Problem, Decision, Cost]):
     """Where the model is cut for each vehicle, and with what it computes and sends."""
 
     name = "split_point"
-    version = 0
+    version = 1
     params_type = SplitPointParams
     draw_type = Draw
     presets: ClassVar = {"slides": {"noise": "fixed"}, "digits": {"profile": "mlp", "num_cuts": 2}}
@@ -306,19 +306,20 @@ class SplitPointSystem(System[Draw, State, Problem, Decision, Cost]):
 
     # A round.
 
-    def draw(self, rng: Any, batch: tuple[int, ...] = ()) -> Draw:
+    def draw(self, rng: Numbers) -> Draw:
         """Draw fading and arriving vehicles of one round."""
         p = self.params
-        share = randomness.uniform(rng, (*batch, 6, p.num_vehicles), p.dtype)
-        place, speed, samples, kappa, budget, fading = (share[..., row, :] for row in range(6))
+        share = rng.uniform((5, p.num_vehicles), p.dtype)
+        place, speed, samples, kappa, budget = (share[..., row, :] for row in range(5))
+        fading = rng.exponential((p.num_vehicles,), p.dtype)
         return Draw(
             position=-self.half_length * place,
             speed=between(speed, p.speed_low, p.speed_high),
             samples=whole_between(samples, p.samples_low, p.samples_high),
             flops_per_cycle=one_of(kappa, p.flops_per_cycle),
             energy_budget=between(budget, p.energy_budget_low, p.energy_budget_high),
-            fading=namespace(share).clip(randomness.exponential(1.0 * fading), p.least_fading, None),
-            estimate_error=self.draw_error(rng, (*batch, p.num_vehicles), place),
+            fading=namespace(share).clip(fading, p.least_fading, None),
+            estimate_error=self.draw_error(rng, (p.num_vehicles,), place),
         )
 
     def check_draw(self, draw: Draw) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from gymnasium import spaces
 from typing_extensions import TypeVar
 
-from ..core import randomness
 from ..core.arrays import Array, cast, like, namespace, of_agent, one_hot
 from ..core.checks import reject
-from ..core.records import batch_shape, check_limits, check_record, declared, first_along
+from ..core.randomness import Numbers, numbers
+from ..core.records import batch_shape, check_limits, check_record, declared, first_along, is_drawn
 from ..core.trees import tree_map
 from ..twin import radio
 from ..twin.learning import LossCurve
@@ -144,8 +144,8 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         """Declare what an agent sees."""
 
     @abstractmethod
-    def draw(self, rng: Any, batch: tuple[int, ...] = ()) -> DrawT:
-        """Draw what chance decides in one round, with leading axes `batch`, by a NumPy or a torch generator."""
+    def draw(self, rng: Numbers) -> DrawT:
+        """Draw what chance decides in one round, in every copy that the numbers are for."""
 
     @abstractmethod
     def start(self, draw: DrawT) -> StateT:
@@ -246,14 +246,14 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
             return earned
         return earned + (self.params.progress_weight * progress.loss_decrease)[..., None]
 
-    def draw_error(self, rng: Any, shape: tuple[int, ...], none: Array) -> Array:
+    def draw_error(self, rng: Numbers, shape: tuple[int, ...], none: Array) -> Array:
         """Draw the standard normal error of the twin's estimate; zeros like `none` where no error is stated."""
-        return randomness.normal(rng, shape, self.params.dtype) if self.params.twin_error_db else 0.0 * none
+        return rng.normal(shape, self.params.dtype) if self.params.twin_error_db else 0.0 * none
 
     def fixed_draw(self, seed: int) -> DrawT:
         """Return the draw of a seed that stands for good, in float64, the same for either floating type."""
         exact = type(self)(dataclasses.replace(self.params, dtype="float64"))
-        return exact.draw(randomness.generator(seed, 0, 0))
+        return exact.draw(numbers(seed, 0, 0))
 
     def random_feasible(self, rng: np.random.Generator, batch: tuple[int, ...] = ()) -> DecisionT:
         """Draw a decision in which every agent has a thing of its own, uniformly.
@@ -430,8 +430,8 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         """Raise `ValueError` for values of the state that break a declared limit: gains that are not positive."""
         kind: Any = type(state)
         for name, about in declared(kind).items():
-            if about["limits"]:
-                check_limits(getattr(state, name), name, about)
+            if about["limits"] and not is_drawn(value := getattr(state, name)):
+                check_limits(value, name, about)
 
     # What follows: decisions.
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from ..core.randomness import generator
+from ..core.randomness import numbers
 from ..envs.views.rendering import draw_map
 from .evaluation import Evaluation
 from .plan import Item, Plan
@@ -225,7 +225,7 @@ def maps(plan: Plan) -> Figure | None:
     from .runner import solver_generator
 
     system = plan.build_system()
-    state = system.start(system.draw(generator(plan.options.seeds[0], 0, 0)))
+    state = system.start(system.draw(numbers(plan.options.seeds[0], 0, 0)))
     scenes = []
     for method in plan.methods:
         rng = solver_generator(Item(method, plan.options.seeds[0], 0), 0)

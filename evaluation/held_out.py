@@ -9,13 +9,12 @@ import numpy as np
 from ..baselines import SOLVERS
 from ..core.arrays import Array
 from ..core.checks import to_numpy
-from ..core.randomness import generator
+from ..core.randomness import generator, spread
 from ..envs.simulator import Outcome, Simulator
 from ..envs.system import System
 from .methods import default_reference
 
-SEED = 2**40
-"""Far from the seeds that people train with."""
+SEED = spread(0, "held_out")
 
 
 class Actor(Protocol):
@@ -30,7 +29,7 @@ class HeldOut:
 
     def __init__(self, system: System, twins: int, rounds: int = 1, reference: str = "") -> None:
         """Draw `twins` episodes of `rounds` rounds and solve them with the reference; "": `default_reference`."""
-        self._simulator = Simulator(system, twins, shared_draws=True)
+        self._simulator = Simulator(system, twins)
         self._rounds = rounds
         self.reference = reference or default_reference(system.name)
         solve, rng = SOLVERS[system.name][self.reference], generator(SEED, 0, 0, 1)

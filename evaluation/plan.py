@@ -6,8 +6,10 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from ..core.checks import check_number, unknown_name
-from ..core.randomness import check_seed, generator
+from ..core.randomness import check_seed, numbers
 from ..core.settings import parameter
 from ..envs import SYSTEMS, environment_id, make_system
 from ..envs.system import System
@@ -184,8 +186,8 @@ class Plan:
         """Return what decides the numbers of an item: results of equal identity can be continued and extended."""
         system = self.build_system()
         values = dataclasses.asdict(system.params)
-        probe = dataclasses.astuple(system.draw(generator(0, 0, 0)))
-        digest = zlib.crc32(b"".join(array.tobytes() for array in probe))
+        probe = vars(system.draw(numbers(0, 0, 0))).values()
+        digest = zlib.crc32(b"".join(np.asarray(array).tobytes() for array in probe))
         names = {"system": self.system, "environment": environment_id(self.system), "draws": digest}
         task = self.build_task()
         own = {} if task is None else task.values()

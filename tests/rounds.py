@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import numbers
+from fedtwin.core.records import is_drawn
 from fedtwin.core.trees import tree_map
 from fedtwin.envs.observations import Field
 from fedtwin.envs.system import Ruling, System
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 def begin(system: System, batch: tuple[int, ...] = (), seed: int = 0) -> Any:
     """Return the state of a first round."""
-    return system.start(system.draw(generator(seed, 0, 0), batch))
+    return system.start(system.draw(numbers(seed, 0, 0, batch)))
 
 
 def advance(system: System, state: Any, decision: Any, draw: Any) -> Any:
@@ -49,6 +50,12 @@ def random_actions(system: System, count: int, seed: int = 0) -> np.ndarray:
     for row, value in zip(actions, (-1.0, 1.0, 0.0), strict=False):
         row[:] = value
     return actions
+
+
+def filled(tree: T) -> T:
+    """Return a record with arrays in place of what is drawn when it is read."""
+    whole = {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}  # type: ignore[arg-type]
+    return type(tree)(**{name: np.array(value) if is_drawn(value) else value for name, value in whole.items()})
 
 
 def to_torch(tree: Any) -> Any:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from fedtwin.agents import D3QN, DDPG
 from fedtwin.agents.hybrid import HybridView
-from fedtwin.core import randomness
 from fedtwin.core.arrays import Array, namespace
+from fedtwin.core.randomness import Numbers
 from fedtwin.core.records import array
 from fedtwin.core.settings import parameter
 from fedtwin.envs.actions import Actions
@@ -117,8 +117,8 @@ class ToySystem(System[Draw, State, State, Any, Cost]):
         rounds = seen(lambda v: v.state.cycle[..., None], "rounds", "", "", 0.0, 5.0, 1, shared=True)
         return rounds, seen(lambda v: v.state.size, "size", "s", "bit", 0.0, 5.0, 1)
 
-    def draw(self, rng: Any, batch: tuple[int, ...] = ()) -> Draw:
-        return Draw(1e-3 + 4.5 * randomness.uniform(rng, (*batch, len(self.agents)), self.params.dtype))
+    def draw(self, rng: Numbers) -> Draw:
+        return Draw(1e-3 + 4.5 * rng.uniform((len(self.agents),), self.params.dtype))
 
     def start(self, draw: Draw) -> State:
         xp = namespace(draw.size)
@@ -654,7 +654,7 @@ def test_infos_carry_reports_of_any_shape(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("discrete", [False, True])
 def test_vector_equals_single(discrete: bool, device: str | None) -> None:
     settings: dict[str, Any] = {"discrete": discrete, "max_cycles": 3}
-    vector = envs.vector_env("toy", 3, device=device, shared_draws=False, **settings)
+    vector = envs.vector_env("toy", 3, device=device, **settings)
     singles = [envs.central_env("toy", **settings) for _ in range(3)]
     seen_by_all, infos = vector.reset(seed=5)
     first = [env.reset(seed=5 + i) for i, env in enumerate(singles)]

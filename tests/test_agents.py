@@ -35,7 +35,7 @@ def agent_for(env: Any, **settings: Any) -> D3QN:
 
 
 def sequential_env(copies: int = 8, **options: Any) -> Any:
-    return envs.vector_env("association", copies, decisions="sequential", shared_draws=True, **{**SMALL, **options})
+    return envs.vector_env("association", copies, decisions="sequential", **{**SMALL, **options})
 
 
 def random_batch(agents: int, size: int, actions: int, rows: int = 7) -> Batch:
@@ -154,7 +154,7 @@ def test_targets_and_loss_equal_plain_loops(kind: str) -> None:
 
 
 def test_disappointing_targets_count_less_under_hysteresis() -> None:
-    env = envs.vector_env("association", 2, shared_draws=True, **SMALL)
+    env = envs.vector_env("association", 2, **SMALL)
     batch = random_batch(agents=4, size=3, actions=2)
     errors = torch.randn((7, 4), generator=generator(5))
     weights = batch.weight.expand(7, 4)
@@ -323,7 +323,7 @@ def test_known_values_are_learned(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("network", ["independent", "pairs"])
 def test_the_average_of_weights_decides_what_acts_and_what_is_saved(tmp_path: Path, network: str) -> None:
-    env = sequential_env() if network == "pairs" else envs.vector_env("association", 8, shared_draws=True, **SMALL)
+    env = sequential_env() if network == "pairs" else envs.vector_env("association", 8, **SMALL)
     hidden = (8, 8) if network == "pairs" else (8,)
     agent = agent_for(env, network=network, hidden=hidden, weight_average=0.75, learn_after=16, priority=0.0)
     agent.begin(env, 10_000)
@@ -348,7 +348,7 @@ def test_the_average_of_weights_decides_what_acts_and_what_is_saved(tmp_path: Pa
 
 @pytest.mark.parametrize(("last_round", "kept"), [("truncates", 0.9), ("terminates", 0.0)])
 def test_values_reach_beyond_a_last_round_unless_the_task_is_over_with_it(last_round: str, kept: float) -> None:
-    env = envs.vector_env("association", 4, shared_draws=True, **{**SMALL, "max_cycles": 2})
+    env = envs.vector_env("association", 4, **{**SMALL, "max_cycles": 2})
     options = {"network": "independent", "hidden": (8,), "discount": 0.9, "last_round": last_round}
     agent = D3QN.for_env(env, D3QNSettings.create({**FAST, **options}))
     agent.begin(env, 1000)
@@ -381,7 +381,7 @@ def test_resumed_training_is_the_same_to_the_bit(tmp_path: Path, view: str) -> N
     }
 
     def make() -> tuple[D3QN, Any]:
-        env = envs.vector_env("association", 16, shared_draws=view != "budgets", **{**SMALL, **options[view]})
+        env = envs.vector_env("association", 16, **{**SMALL, **options[view]})
         own = {"network": "independent", "hidden": (16, 8), "priority": 0.0, "weight_average": 0.9}
         return agent_for(env, **({} if env.system.turns else own)), env
 
@@ -515,10 +515,10 @@ def test_a_resumed_environment_that_can_not_be_stored_is_named(tmp_path: Path) -
 def test_learning_improves_on_twins_never_seen() -> None:
     """Some seconds of training at a small size: far better than at the start, and near swap matching."""
     small: dict[str, Any] = {"num_clients": 5, "num_channels": 2, "decisions": "sequential"}
-    env = envs.vector_env("association", 32, shared_draws=True, positions="round", dtype="float32", **small)
+    env = envs.vector_env("association", 32, positions="round", dtype="float32", **small)
     settings = {"replay": 2**14, "batch": 128, "learn_after": 1024, "exploration_share": 0.3, "reward_scale": 1.0}
     agent = D3QN.for_env(env, D3QNSettings.create(settings))
-    score = HeldOut(envs.make_system("association", **small), 200)
+    score = HeldOut(envs.make_system("association", **small), 4000)
     before = score(agent)["ratio_median"]
     agent.train(env, 60_000)
     after = score(agent)["ratio_median"]

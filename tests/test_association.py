@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.baselines import SOLVERS
-from fedtwin.core.randomness import RoundGenerator, generator
+from fedtwin.core.randomness import Numbers, RoundGenerator, generator, numbers
 from fedtwin.core.trees import tree_map
 from fedtwin.envs import make_system
 from fedtwin.envs.association import AssociationSystem, Decision, Draw, State, lowest_random_cost
@@ -51,7 +51,7 @@ def random_decision(system: AssociationSystem, rng: np.random.Generator, batch: 
 
 def twins(system: AssociationSystem, count: int, seed: int = 0) -> tuple[State, Decision]:
     rng = generator(seed, 0, 0)
-    return system.start(system.draw(rng, (count,))), random_decision(system, rng, (count,))
+    return system.start(system.draw(numbers(seed, 0, 0, (count,)))), random_decision(system, rng, (count,))
 
 
 @pytest.mark.parametrize("params", [{}, UNEQUAL, {"preset": "compressed", "num_servers": 5}])
@@ -76,30 +76,29 @@ def test_cost_equals_the_oracle(params: dict[str, Any]) -> None:
 
 def test_draw_has_the_stated_distributions() -> None:
     system = build(reciprocal=False)
-    draw = system.draw(generator(1, 0, 0), (400,))
-    assert draw.uplink_fading.mean() == pytest.approx(1.0, abs=0.01)
-    assert draw.uplink_fading.var() == pytest.approx(1.0, abs=0.03)
-    assert abs(np.corrcoef(draw.uplink_fading.ravel(), draw.downlink_fading.ravel())[0, 1]) < 0.01
+    draw = system.draw(numbers(1, 0, 0, (400,)))
+    assert np.array(draw.uplink_fading).mean() == pytest.approx(1.0, abs=0.01)
+    assert np.array(draw.uplink_fading).var() == pytest.approx(1.0, abs=0.03)
+    assert abs(np.corrcoef(np.ravel(draw.uplink_fading), np.ravel(draw.downlink_fading))[0, 1]) < 0.01
     assert draw.position.min() >= 0
     assert draw.position.max() <= 600
     assert draw.position.mean() == pytest.approx(300, abs=5)
-    averaged = build(coherence_blocks=16).draw(generator(1, 0, 0), (400,))
-    assert averaged.uplink_fading.mean() == pytest.approx(1.0, abs=0.01)
-    assert averaged.uplink_fading.var() == pytest.approx(1 / 16, rel=0.05)
+    averaged = build(coherence_blocks=16).draw(numbers(1, 0, 0, (400,)))
+    assert np.array(averaged.uplink_fading).mean() == pytest.approx(1.0, abs=0.01)
+    assert np.array(averaged.uplink_fading).var() == pytest.approx(1 / 16, rel=0.05)
     assert averaged.downlink_fading is averaged.uplink_fading
 
 
 def test_torch_draw_has_the_same_distributions_and_shapes() -> None:
     for params in ({}, {"coherence_blocks": 4, "reciprocal": False, "twin_error_db": 2.0}):
         system = build(**params)
-        rng = torch.Generator().manual_seed(0)
-        draw = system.draw(rng, (200,))
-        expected = system.draw(generator(0, 0, 0), (200,))
+        draw = system.draw(Numbers(torch.arange(200), 0, 0))
+        expected = system.draw(numbers(0, 0, 0, (200,)))
         for field in dataclasses.fields(Draw):
             assert tuple(getattr(draw, field.name).shape) == getattr(expected, field.name).shape
         system.check_draw(draw)
-        assert float(draw.uplink_fading.mean()) == pytest.approx(1.0, abs=0.02)
-        assert float(draw.uplink_fading.var()) == pytest.approx(1 / system.params.coherence_blocks, abs=0.03)
+        assert np.array(draw.uplink_fading).mean() == pytest.approx(1.0, abs=0.02)
+        assert np.array(draw.uplink_fading).var() == pytest.approx(1 / system.params.coherence_blocks, abs=0.03)
 
 
 def test_reused_generator_equals_a_fresh_one() -> None:
@@ -144,17 +143,17 @@ def test_twin_error_meets_both_links_where_they_differ() -> None:
 @pytest.mark.parametrize("positions", ["episode", "round", "fixed"])
 def test_positions_change_when_they_should(positions: str) -> None:
     system = build(positions=positions, twin_error_db=1.0, twin_error_source="shadowing")
-    first, second = (system.draw(generator(0, 0, cycle)) for cycle in range(2))
+    first, second = (system.draw(numbers(0, 0, cycle)) for cycle in range(2))
     state = system.start(first)
     moved = advance(system, state, system.random_feasible(generator(1, 0, 0)), second)
     assert np.array_equal(moved.position, state.position) == (positions != "round")
     assert np.array_equal(moved.estimate_error, state.estimate_error) == (positions != "round")
     assert not np.array_equal(moved.uplink_gain, state.uplink_gain)
     np.testing.assert_allclose(moved.uplink_gain, moved.mean_gain[..., None] * second.uplink_fading)
-    other = system.start(system.draw(generator(1, 0, 0)))
+    other = system.start(system.draw(numbers(1, 0, 0)))
     assert np.array_equal(other.position, state.position) == (positions == "fixed")
     moved_layout = build(positions=positions, layout_seed=1, twin_error_db=1.0, twin_error_source="shadowing")
-    elsewhere = moved_layout.start(moved_layout.draw(generator(0, 0, 0)))
+    elsewhere = moved_layout.start(moved_layout.draw(numbers(0, 0, 0)))
     assert np.array_equal(elsewhere.position, state.position) == (positions != "fixed")
 
 
@@ -163,13 +162,13 @@ def test_advance_remembers_the_round() -> None:
     state = begin(system)
     decision = Decision(np.array([0, 1, 1, -1]), np.array([2, 0, 2, -1]))
     cost = system.cost(state, decision)
-    after = advance(system, state, decision, system.draw(generator(0, 0, 1)))
+    after = advance(system, state, decision, system.draw(numbers(0, 0, 1)))
     np.testing.assert_array_equal(after.server_clients, [1, 2])
     np.testing.assert_array_equal(after.channel_clients, [1, 0, 2])
     np.testing.assert_array_equal(after.energy_used, cost.client_energy)
     assert after.time_used == cost.round_time
     assert after.cycle == 1
-    again = advance(system, after, decision, system.draw(generator(0, 0, 2)))
+    again = advance(system, after, decision, system.draw(numbers(0, 0, 2)))
     np.testing.assert_allclose(again.energy_used, cost.client_energy + system.cost(after, decision).client_energy)
     for name in ("uplink_rate", "downlink_rate", "uplink_delay", "downlink_delay", "edge_delay"):
         np.testing.assert_array_equal(getattr(after, name), getattr(cost, name))
@@ -201,11 +200,11 @@ def test_budgets_take_clients_out_and_end_the_episode() -> None:
 
 def test_heterogeneous_preset_takes_out_10_to_60_percent() -> None:
     system = build(preset="heterogeneous")
-    rng, count = RoundGenerator(), 40
-    state = system.start(system.draw(rng.at(0, 0, 0), (count,)))
+    count = 40
+    state = system.start(system.draw(numbers(0, 0, 0, (count,))))
     for cycle in range(25):
         decision = SOLVERS["association"]["greedy_weakest"](system, state)
-        state = advance(system, state, decision, system.draw(rng.at(0, 0, cycle + 1), (count,)))
+        state = advance(system, state, decision, system.draw(numbers(0, 0, cycle + 1, (count,))))
     assert 0.1 < 1 - state.active.mean() < 0.6
 
 
@@ -241,7 +240,7 @@ def test_inverse_cost_reward_is_normalized() -> None:
 def test_reference_cost_is_the_lowest_of_256_random_rounds(preset: str | None) -> None:
     system = build(preset=preset)
     rng = generator(0, 0, 0)
-    state = system.start(system.draw(rng, (256,)))
+    state = system.start(system.draw(numbers(0, 0, 0, (256,))))
     costs = system.cost(state, system.random_feasible(rng, (256,))).system_cost
     assert system.reference_cost == lowest_random_cost(system.params) == costs.min()
 
@@ -326,7 +325,7 @@ def test_local_observation_field_by_field() -> None:
     state = begin(system)
     decision = system.random_feasible(generator(0, 0, 0))
     cost = system.cost(state, decision)
-    after = advance(system, state, decision, system.draw(generator(0, 0, 1)))
+    after = advance(system, state, decision, system.draw(numbers(0, 0, 1)))
     seen = system.observe(after, system.undecided(after))
     loads = [
         np.tile(np.bincount(part, minlength=n), (7, 1)) for part, n in ((decision.server, 3), (decision.channel, 4))

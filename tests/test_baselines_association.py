@@ -11,7 +11,7 @@ from fedtwin.baselines import SOLVERS
 from fedtwin.baselines import association_kernel as kernel
 from fedtwin.baselines.association import annealing, best_fixed, multi_start, problem_of, random_start
 from fedtwin.baselines.association_kernel import IMPROVEMENT, round_cost
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take, tree_map
 from fedtwin.envs import make_system
 from fedtwin.envs.association import AssociationSystem, Decision, State
@@ -35,7 +35,7 @@ def build(**params: Any) -> AssociationSystem:
 
 
 def states(system: AssociationSystem, count: int, seed: int = 0) -> State:
-    return system.start(system.draw(generator(seed, 0, 0), (count,)))
+    return system.start(system.draw(numbers(seed, 0, 0, (count,))))
 
 
 @pytest.mark.parametrize("params", [{}, UNEQUAL, {"preset": "compressed"}])
@@ -201,8 +201,7 @@ def test_best_fixed_is_one_decision_and_stable_on_its_sample() -> None:
     solve = best_fixed(samples=3, starts=1)
     decision = solve(system, states(system, 6, seed=5))
     assert (decision.server == decision.server[0]).all()
-    rng = generator(0, 0, 0, 3)
-    sample = system.start(system.draw(rng, (3,)))
+    sample = system.start(system.draw(numbers(0, 0, 0, (3,), stream=3)))
 
     def average(candidate: Decision) -> float:
         wide = Decision(*(np.broadcast_to(part, (3, 4)) for part in (candidate.server, candidate.channel)))
@@ -265,10 +264,10 @@ def test_too_many_clients_for_c5() -> None:
 def test_nan_gains_are_refused() -> None:
     system = build()
     state = states(system, 1)
-    gain = state.uplink_gain.copy()
-    gain[0, 3, 1, 2] = np.nan
-    with pytest.raises(ValueError, match=r"uplink_gain\[3, 1, 2\] is nan"):
-        METHODS["swap_matching"](system, dataclasses.replace(state, uplink_gain=gain))
+    fading = np.array(state.uplink_fading)
+    fading[0, 3, 1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"uplink_fading\[3, 1, 2\] is nan"):
+        METHODS["swap_matching"](system, dataclasses.replace(state, uplink_fading=fading))
 
 
 REFERENCE_TABLE = {

@@ -24,7 +24,7 @@ from fedtwin.baselines.quantization import (
     random_feasible,
 )
 from fedtwin.core.arrays import at_choice
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take as take_twin
 from fedtwin.core.trees import tree_map
 from fedtwin.envs import make_system
@@ -498,7 +498,7 @@ def system_of(**params: Any) -> QuantizationSystem:
 
 
 def states(system: QuantizationSystem, count: int) -> State:
-    return system.start(system.draw(generator(0, 0, 0), (count,)))
+    return system.start(system.draw(numbers(0, 0, 0, (count,))))
 
 
 @pytest.mark.parametrize("name", baselines.SOLVERS)

@@ -14,7 +14,7 @@ from fedtwin.baselines import allocation
 from fedtwin.baselines import split_point as solvers
 from fedtwin.baselines import split_point_kernel as kernel
 from fedtwin.baselines.split_point import SOLVERS, allocate, alternating, exact, least_shares
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import numbers
 from fedtwin.core.trees import take, tree_map
 from fedtwin.envs.split_point import (
     Decision,
@@ -628,7 +628,7 @@ def test_numbers_that_make_no_sense_are_refused(field: str, value: float) -> Non
 
 def states(noise: Noise, dtype: Literal["float64", "float32"] = "float64") -> tuple[SplitPointSystem, State]:
     system = SplitPointSystem(SplitPointParams(noise=noise, dtype=dtype))
-    return system, system.start(system.draw(generator(0, 0, 0), (6,)))
+    return system, system.start(system.draw(numbers(0, 0, 0, (6,))))
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -662,7 +662,7 @@ def test_torch_in_torch_out(name: str, dtype: Literal["float64", "float32"]) -> 
 
 def test_solvers_decide_by_what_the_twin_shows() -> None:
     system = SplitPointSystem(SplitPointParams(twin_error_db=3.0))
-    state = system.start(system.draw(generator(1, 0, 0)))
+    state = system.start(system.draw(numbers(1, 0, 0)))
     believed = system.problem(system.believed(state))
     assert np.array_equal(exact(believed).bandwidth_share, SOLVERS["exact"](system, state).bandwidth_share)
     assert not np.array_equal(exact(system.problem(state)).bandwidth_share, exact(believed).bandwidth_share)

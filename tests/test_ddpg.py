@@ -261,7 +261,7 @@ def test_shared_networks_do_not_know_the_agents_order() -> None:
 
 
 def test_exploration_stays_in_the_box_and_choices_are_legal() -> None:
-    env = env_of("split_point", 64, shared_draws=True, max_cycles=2)
+    env = env_of("split_point", 64, max_cycles=2)
     agent = DDPG.for_env(env, settings_of(noise_start=3.0, noise_end=3.0, exploration_start=1.0))
     agent.begin(env, 10**6)
     cuts = agent.shape.num_choices
@@ -282,7 +282,7 @@ def test_exploration_stays_in_the_box_and_choices_are_legal() -> None:
 
 
 def test_without_exploration_agents_do_what_the_actor_says() -> None:
-    env = env_of("split_point", 8, shared_draws=True)
+    env = env_of("split_point", 8)
     agent = DDPG.for_env(env, settings_of(noise_start=0.0, exploration_start=0.0, noise_end=0.0, exploration_end=0.0))
     agent.begin(env, 100)
     seen, mask = agent._observation.numpy(), agent._mask.numpy()
@@ -523,7 +523,7 @@ def test_hybrid_actions_reach_a_known_optimum() -> None:
 
 
 def test_the_average_of_weights_acts_and_targets_follow() -> None:
-    env = env_of("split_point", 8, shared_draws=True)
+    env = env_of("split_point", 8)
     agent = DDPG.for_env(env, settings_of(weight_average=0.75, discount=0.5, target_rate=0.25))
     agent.begin(env, 10**5)
     while not agent.updates:
@@ -545,7 +545,7 @@ def test_the_average_of_weights_acts_and_targets_follow() -> None:
 
 
 def trained(folder: Path, name: str = "split_point", **settings: Any) -> DDPG:
-    env = env_of(name, 8, shared_draws=True, max_cycles=2)
+    env = env_of(name, 8, max_cycles=2)
     agent = DDPG.for_env(env, settings_of(**settings))
     agent.train(env, 400, folder=folder)
     return agent
@@ -639,7 +639,7 @@ def test_resumed_training_is_the_same_to_the_bit(tmp_path: Path, kind: str) -> N
         name = "quantization" if kind == "torch" else "split_point"
         mode = AutoresetMode.NEXT_STEP if kind == "discounted" else AutoresetMode.SAME_STEP
         options: dict[str, Any] = {"device": "cpu"} if kind == "torch" else {}
-        env = env_of(name, 16, autoreset_mode=mode, max_cycles=3, shared_draws=kind != "rounds", **options)
+        env = env_of(name, 16, autoreset_mode=mode, max_cycles=3, **options)
         kinds: dict[str, dict[str, Any]] = {"discounted": {"discount": 0.9}, "independent": {"network": "independent"}}
         return DDPG.for_env(env, settings_of(learn_from="decided", entropy_start=0.1, **kinds.get(kind, {}))), env
 
@@ -669,9 +669,7 @@ def test_killed_at_any_moment_training_ends_with_the_same_weights(tmp_path: Path
 
 def test_learning_improves_on_twins_never_seen() -> None:
     small = {**SMALL["split_point"], "num_vehicles": 6}
-    env = envs.vector_env(
-        "split_point", 32, max_cycles=1, shared_draws=True, dtype="float32", autoreset_mode="SameStep", **small
-    )
+    env = envs.vector_env("split_point", 32, max_cycles=1, dtype="float32", autoreset_mode="SameStep", **small)
     agent = DDPG.for_env(env, DDPGSettings.create({**LEARNING, "saturation": 1e-3, "discount": 0.0}))
     score = HeldOut(envs.make_system("split_point", **small), 100)
     before = score(agent)["ratio"]

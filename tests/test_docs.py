@@ -78,13 +78,13 @@ TOY_TEST = """
 import numpy as np
 
 from fedtwin.envs import make_system
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import numbers
 from fedtwin.envs.slots import Decision
 
 
 def test_cost_of_slots_counts_collisions() -> None:
     system = make_system("slots", num_sensors=3, num_slots=2)
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = system.start(system.draw(numbers(0, 0, 0)))
     cost = system.cost(state, Decision(np.array([1, 0, 1]), np.full(3, 0.1)))
     np.testing.assert_allclose(cost.client_time, 1e-3 * state.packets * [2, 1, 2])
 """
@@ -108,7 +108,7 @@ def test_toy_is_determined_by_its_seed() -> None:
 @pytest.mark.usefixtures("_listed")
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_toy_vector_equals_single(device: str | None) -> None:
-    vector = envs.vector_env("slots", 3, max_cycles=4, device=device, shared_draws=False)
+    vector = envs.vector_env("slots", 3, max_cycles=4, device=device)
     loop = gymnasium.vector.SyncVectorEnv([lambda: envs.central_env("slots", max_cycles=4)] * 3)
     np.testing.assert_allclose(np.asarray(vector.reset(seed=2)[0]), loop.reset(seed=2)[0], atol=1e-7)
     loop.action_space.seed(0)

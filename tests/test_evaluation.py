@@ -20,7 +20,7 @@ from fedtwin import evaluate
 from fedtwin.agents import D3QN, D3QNSettings
 from fedtwin.baselines import SOLVERS
 from fedtwin.core.files import write_atomically
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import numbers
 from fedtwin.core.trees import take
 from fedtwin.envs import SYSTEMS, make_system, vector_env
 from fedtwin.envs.association import AssociationSystem
@@ -62,7 +62,7 @@ def computed(folder: Path, **changes: Any) -> tuple[Plan, Store]:
     return plan, store
 
 
-def numbers(store: Store) -> dict[Item, Any]:
+def scores(store: Store) -> dict[Item, Any]:
     """What must not depend on how the run went: everything but the measured times."""
     times = ("decision_time",)
     return {item: {k: v for k, v in row.series.items() if k not in times} for item, row in store.rows.items()}
@@ -72,7 +72,7 @@ def test_rows_are_the_systems_cost_on_the_seeds_draws(tmp_path: Path) -> None:
     plan, store = computed(tmp_path, seeds=(3, 8))
     system = make_system("association", num_clients=4, max_cycles=2)
     for item in plan.items():
-        state = system.start(system.draw(generator(item.seed, item.twin, 0)))
+        state = system.start(system.draw(numbers(item.seed, item.twin, 0)))
         for cycle in range(2):
             decision = SOLVERS["association"][item.method](system, state, solver_generator(item, cycle))
             cost = system.cost(state, decision)
@@ -81,20 +81,20 @@ def test_rows_are_the_systems_cost_on_the_seeds_draws(tmp_path: Path) -> None:
             assert series["round_time"][cycle] == pytest.approx(float(cost.round_time), rel=1e-12)
             assert series["energy"][cycle] == pytest.approx(float(cost.energy), rel=1e-12)
             progress = system.predict(state, decision)
-            following = system.draw(generator(item.seed, item.twin, cycle + 1))
+            following = system.draw(numbers(item.seed, item.twin, cycle + 1))
             state = system.advance(state, decision, following, cost, progress)
 
 
 def test_results_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     _, one = computed(tmp_path / "one", twins=25, rounds=1)
     _, two = computed(tmp_path / "two", twins=25, rounds=1, jobs=2)
-    assert numbers(one) == numbers(two)
+    assert scores(one) == scores(two)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 30, 500, 1100, -1, -40])
 def test_a_truncated_file_is_completed(tmp_path: Path, cut: int) -> None:
     plan, store = computed(tmp_path)
-    whole = numbers(store)
+    whole = scores(store)
     content = store.path.read_bytes()
     store.path.write_bytes(content[:cut])
     again = Store(tmp_path, plan.identity())
@@ -103,10 +103,10 @@ def test_a_truncated_file_is_completed(tmp_path: Path, cut: int) -> None:
     assert len(missing) <= 6 - complete_lines
     assert missing or cut == -1
     run(plan, again)
-    assert numbers(again) == whole
+    assert scores(again) == whole
     reread = Store(tmp_path, plan.identity())
     assert reread.dropped == 0
-    assert numbers(reread) == whole
+    assert scores(reread) == whole
 
 
 def test_damaged_lines_in_the_middle_are_dropped_and_only_they_are_computed(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_damaged_lines_in_the_middle_are_dropped_and_only_they_are_computed(tmp_
     assert again.dropped == 2
     assert len(again.missing(plan.items())) == 2
     run(plan, again)
-    assert numbers(again) == numbers(store)
+    assert scores(again) == scores(store)
 
 
 def test_more_twins_and_methods_extend_what_is_there(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_killed_runs_resume_to_the_same_numbers(tmp_path: Path) -> None:
     left = Store(tmp_path / "killed", plan.identity())
     assert len(left.rows) >= 160
     run(plan, left)
-    assert numbers(left) == numbers(whole)
+    assert scores(left) == scores(whole)
 
 
 # Statistics.
@@ -384,7 +384,7 @@ def test_agents_that_do_not_fit_are_named(tmp_path: Path) -> None:
     solve = find_method("association", independent_agent(path))
     system = make_system("association", num_clients=5, num_channels=3)
     with pytest.raises(ValueError, match="was trained for"):
-        solve(system, system.start(system.draw(generator(0, 0, 0))))
+        solve(system, system.start(system.draw(numbers(0, 0, 0))))
     D3QN.for_env(vector_env("association", 2, num_clients=4), D3QNSettings(network="independent", hidden=(8,))).save(
         path
     )
@@ -784,7 +784,7 @@ def test_learning_in_one_place_takes_what_all_clients_together_take(
     assert row.learned == {"loss": [0.5, 0.5], "accuracy": [0.25, 0.25], "bytes": [0.0, 0.0]}
     assert set(row.series) >= {"round_time", "energy", "compute_time", "served"}
     system = plan.build_system()
-    state = system.start(system.draw(generator(0, 0, 0)))
+    state = system.start(system.draw(numbers(0, 0, 0)))
     wanted = system.plan(state, SOLVERS["split_point"]["exact"](system, state)).samples.sum()
     assert [each.samples.tolist() for each in plans] == [[wanted], [wanted]]
     whole = SplitPointSystem.plan

@@ -288,7 +288,7 @@ def test_the_memory_holds_choices_as_asked_or_decided(learn_from: str, monkeypat
 @pytest.mark.parametrize("name", SMALL)
 def test_resumed_training_is_the_same_to_the_bit(tmp_path: Path, name: str) -> None:
     def make() -> tuple[D3QN, Any]:
-        view = view_of(name, 8, shared_draws=name == "quantization")
+        view = view_of(name, 8)
         return learner(view, learn_from="decided"), view
 
     assert_resumes(make, Schedule(steps=400, score_every=80), (80, 240), tmp_path)
@@ -309,7 +309,7 @@ def saved(kind: str, name: str, folder: Path, **settings: Any) -> Path:
 
 
 def rounds(name: str, copies: int, device: str | None = None, **options: Any) -> tuple[Any, Any]:
-    simulator = Simulator(system_of(name, **options), copies, device=device, shared_draws=False)
+    simulator = Simulator(system_of(name, **options), copies, device=device)
     simulator.reset(7)
     return simulator.system, simulator.state
 

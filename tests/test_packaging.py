@@ -106,11 +106,12 @@ def test_the_wheel_works_outside_the_repository(wheel: Path, tmp_path: Path) -> 
     probe = (
         "import gymnasium as gym, fedtwin.envs as envs, numpy as np, pathlib;"
         f"assert str(pathlib.Path(envs.__file__)).startswith({str(site)!r}), envs.__file__;"
-        "env = gym.make('fedtwin/Association-v0', num_clients=4);"
+        "env = gym.make('fedtwin/Association-v1', num_clients=4);"
         "env.reset(seed=0); env.step(env.action_space.sample());"
-        "gym.make('fedtwin.envs:fedtwin/Association-v0');"
-        "from fedtwin.baselines import SOLVERS; system = envs.make_system('association', num_clients=4);"
-        "SOLVERS['association']['d3qn'](system, system.start(system.draw(np.random.default_rng(0))))"
+        "gym.make('fedtwin.envs:fedtwin/Association-v1');"
+        "from fedtwin.baselines import SOLVERS; from fedtwin.core.randomness import numbers;"
+        "system = envs.make_system('association', num_clients=4);"
+        "SOLVERS['association']['d3qn'](system, system.start(system.draw(numbers(0, 0, 0))))"
     )
     subprocess.run([sys.executable, "-c", probe], check=True, cwd=tmp_path, env=environment)
     command = ["--figure", "demo", "--twins", "2", "--rounds", "1", "--methods", "greedy", "--jobs", "1"]

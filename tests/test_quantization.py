@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.baselines import SOLVERS, solver_module
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import Numbers, numbers
 from fedtwin.core.trees import tree_map
 from fedtwin.envs.quantization import Decision, Draw, QuantizationParams, QuantizationSystem, State
 from oracle import bits_per_second, mean_gain, quantization_cost, quantization_loads, quantization_noise
@@ -328,8 +328,8 @@ def test_report_names_mean_bits() -> None:
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_draw_has_the_stated_distributions(library: str) -> None:
     system = build(twin_error_db=1.0)
-    rng: Any = generator(1, 0, 0) if library == "numpy" else torch.Generator().manual_seed(0)
-    draw = system.draw(rng, (1000,))
+    seeds = np.arange(1000) if library == "numpy" else torch.arange(1000)
+    draw = system.draw(Numbers(seeds, 0, 0))
     system.check_draw(draw)
     draw = tree_map(np.asarray, draw)
     assert draw.distance.min() >= 50
@@ -351,7 +351,7 @@ def test_draw_has_the_stated_distributions(library: str) -> None:
 
 def test_gain_follows_distance_and_fading() -> None:
     system = build(**UNEQUAL)
-    draw = system.draw(generator(0, 0, 0))
+    draw = system.draw(numbers(0, 0, 0))
     state = system.start(draw)
     for n, m in np.ndindex(7, 4):
         expected = mean_gain(33.0, 2.7, float(draw.distance[n])) * float(draw.fading[n, m])
@@ -364,7 +364,7 @@ def test_observation_field_by_field(params: dict[str, Any]) -> None:
     p, state = system.params, begin(system)
     decision = system.decide(state, random_actions(system, 4)[3])
     cost = system.cost(state, decision)
-    after = advance(system, state, decision, system.draw(generator(0, 0, 1)))
+    after = advance(system, state, decision, system.draw(numbers(0, 0, 1)))
     loads = [quantization_loads(p, *each) for each in zip(*devices(after)[1:], strict=True)]
     columns = [
         after.gain / quantization_noise(p),
@@ -384,7 +384,7 @@ def test_advance_remembers_the_round(positions: str) -> None:
     energy = np.zeros((4, 5))
     for cycle in range(1, 4):
         decision = system.decide(state, random_actions(system, 4, cycle))
-        cost, draw = system.cost(state, decision), system.draw(generator(0, 0, cycle), (4,))
+        cost, draw = system.cost(state, decision), system.draw(numbers(0, 0, cycle, (4,)))
         after = advance(system, state, decision, draw)
         energy += cost.client_energy
         np.testing.assert_allclose(after.energy_used, energy)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fedtwin.baselines import SOLVERS
 from fedtwin.baselines.split_point import allocate
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import Numbers, numbers
 from fedtwin.core.trees import tree_map
 from fedtwin.envs.split_point import Decision, Draw, SplitPointSystem, State
 from oracle import bits_per_second, mean_gain, split_point_cost, split_point_loads, watt
@@ -213,7 +213,7 @@ def test_the_cut_of_the_highest_affordable_score_is_taken() -> None:
         expected_cost(system, state, dataclasses.replace(half, cut=np.full(2, cut)))["client_energy"][0]
         for cut in (3, 2)
     )
-    draw = system.draw(generator(0, 0, 0))
+    draw = system.draw(numbers(0, 0, 0))
     poor = system.start(dataclasses.replace(draw, energy_budget=np.array([0.5 * (dear + less), 50.0])))
     actions[0, :4] = [-0.5, -0.4, 0.5, 1.0]
     found = ruling(system, poor, actions)
@@ -306,8 +306,8 @@ def test_report_names_the_slowest_vehicle_parts() -> None:
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_draw_has_the_stated_distributions(library: str) -> None:
     system = build(twin_error_db=1.0, samples_low=3, samples_high=5)
-    rng: Any = generator(1, 0, 0) if library == "numpy" else torch.Generator().manual_seed(0)
-    draw = system.draw(rng, (2000,))
+    seeds = np.arange(2000) if library == "numpy" else torch.arange(2000)
+    draw = system.draw(Numbers(seeds, 0, 0))
     system.check_draw(draw)
     draw = tree_map(np.asarray, draw)
     half = math.sqrt(400.0**2 - 50.0**2)
@@ -331,7 +331,7 @@ def test_draw_has_the_stated_distributions(library: str) -> None:
 
 def test_gain_follows_distance_and_fading() -> None:
     system = build(reference_loss_db=33.0, path_loss_exponent=2.7)
-    draw = system.draw(generator(0, 0, 0))
+    draw = system.draw(numbers(0, 0, 0))
     state = system.start(draw)
     for n in range(10):
         distance = math.hypot(float(draw.position[n]), 50.0)
@@ -418,7 +418,7 @@ def test_vehicles_drive_on_and_leave() -> None:
     left = 0
     for cycle in range(1, 6):
         decision = system.decide(state, random_actions(system, 50, cycle))
-        cost, draw = system.cost(state, decision), system.draw(generator(3, 0, cycle), (50,))
+        cost, draw = system.cost(state, decision), system.draw(numbers(3, 0, cycle, (50,)))
         after = advance(system, state, decision, draw)
         for twin, n in np.ndindex(50, 4):
             place = (twin, n)
@@ -475,7 +475,7 @@ def test_nobody_takes_part() -> None:
 
 
 def test_who_takes_part_is_what_the_twin_believes() -> None:
-    draw = build(twin_error_db=4.0).draw(generator(0, 0, 0), (300,))
+    draw = build(twin_error_db=4.0).draw(numbers(0, 0, 0, (300,)))
     believed, exact = build(twin_error_db=4.0).start(draw), build().start(draw)
     system = build(twin_error_db=4.0)
     seen = system.believed(believed)
@@ -572,7 +572,7 @@ def test_shares_and_budgets_of_all_vehicles() -> None:
 
 def test_unknown_noise_and_cuts_are_refused() -> None:
     system = build()
-    problem = system.problem(system.start(system.draw(generator(0, 0, 0))))
+    problem = system.problem(system.start(system.draw(numbers(0, 0, 0))))
     with pytest.raises(ValueError, match="noise is 'Fixed', must be 'psd' or 'fixed'"):
         allocate(dataclasses.replace(problem, noise="Fixed"), np.zeros(10, int))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"cut of vehicle_0 is 9, must be in -1\.\.3"):

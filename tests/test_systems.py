@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.core import records
-from fedtwin.core.randomness import RoundGenerator, generator
+from fedtwin.core.randomness import Numbers, numbers
 from fedtwin.core.trees import take, tree_map
 from fedtwin.envs import SYSTEMS, make_system
 from fedtwin.envs.parts import Choice, Number, Part, Share, Simplex
@@ -23,6 +23,7 @@ from rounds import (
     asked,
     assert_trees_close,
     begin,
+    filled,
     random_actions,
     ruling,
     to_torch,
@@ -108,7 +109,7 @@ def without(system: System, decision: Any, out: np.ndarray, rest: float) -> Any:
 def test_records_have_the_axes_and_types_that_they_declare(make: Any) -> None:
     system = make()
     state, _, decision, cost = play(system, (3,))
-    draw = system.draw(generator(0, 0, 0), (3,))
+    draw = system.draw(numbers(0, 0, 0, (3,)))
     system.check_draw(draw)
     assert system.draw_batch(draw) == (3,)
     for record in (draw, state, decision, cost, system.problem(state)):
@@ -180,7 +181,7 @@ def outside(about: Mapping[str, Any]) -> list[Any]:
 @every_case
 def test_bad_draws_are_refused(make: Any) -> None:
     system = make()
-    draw = system.draw(generator(0, 0, 0))
+    draw = filled(system.draw(numbers(0, 0, 0)))
     types = {"number": system.params.dtype, "integer": "int64", "boolean": "bool"}
     for name, about in declared(system.draw_type).items():
         unit, kind, array = f" {about['unit']}" if about["unit"] else "", types[about["kind"]], getattr(draw, name)
@@ -214,6 +215,7 @@ def test_bad_draws_are_refused(make: Any) -> None:
 def test_bad_gains_are_named(make: Any) -> None:
     system = make()
     state, _, decision, _ = play(system, (2,))
+    state = filled(state)
     for name, about in declared(type(state)).items():
         for value in outside(about) if about["limits"] else ():
             changed = getattr(state, name).copy()
@@ -411,8 +413,7 @@ def test_fields_spaces_and_sizes_agree(make: Any) -> None:
 @every_case
 def test_an_episode_in_torch_equals_numpy(make: Any) -> None:
     system = misjudged(make, 2.0, max_cycles=3)
-    rng = RoundGenerator()
-    draws = [system.draw(rng.at(5, 0, cycle), (3,)) for cycle in range(4)]
+    draws = [system.draw(numbers(5, 0, cycle, (3,))) for cycle in range(4)]
     state, mirror = system.start(draws[0]), system.start(to_torch(draws[0]))
     for cycle, draw in enumerate(draws[1:]):
         actions = random_actions(system, 3, cycle)
@@ -444,13 +445,14 @@ def test_an_episode_in_torch_equals_numpy(make: Any) -> None:
     assert system.ended(state)[1].all() | system.ended(state)[0].any()
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @every_case
-def test_draws_of_torch_have_the_shapes_of_numpy(make: Any) -> None:
-    system = misjudged(make, 2.0)
-    draw = system.draw(torch.Generator().manual_seed(0), (4,))
+def test_draws_of_torch_are_those_of_numpy(make: Any, dtype: str) -> None:
+    system = misjudged(make, 2.0, dtype=dtype)
+    draw = system.draw(Numbers(torch.arange(7, 11), 2**32 - 1, 5))
     system.check_draw(draw)
-    for name, value in arrays(system.draw(generator(0, 0, 0), (4,))).items():
-        assert tuple(getattr(draw, name).shape) == value.shape
+    expected = system.draw(Numbers(np.arange(7, 11), 2**32 - 1, 5))
+    assert_trees_close(draw, expected, *((1e-12, 1e-12) if dtype == "float64" else (1e-5, 1e-5)))
 
 
 @every_case
@@ -461,7 +463,7 @@ def test_float32_stays_float32(make: Any) -> None:
     found = ruling(system, seen, random_actions(system, 50))
     decision = found.decision
     system.check_decision(state, decision, complete=True)
-    cost, draw = system.cost(state, decision), system.draw(generator(0, 0, 1), (50,))
+    cost, draw = system.cost(state, decision), system.draw(numbers(0, 0, 1, (50,)))
     progress = system.foresee(state, decision, cost)
     moved = system.advance(seen, decision, draw, cost, progress)
     for record in (draw, state, seen, decision, cost, moved):
@@ -489,7 +491,7 @@ def test_a_batch_is_the_batch_of_its_copies(make: Any) -> None:
     nested = tree_map(fold, state)
     assert_trees_close(system.decide(nested, fold(actions)), tree_map(fold, decision), rtol=1e-12)
     assert_trees_close(system.cost(nested, tree_map(fold, decision)), tree_map(fold, cost), rtol=0)
-    draw = system.draw(generator(0, 0, 1), (12,))
+    draw = system.draw(numbers(0, 0, 1, (12,)))
     after, folded = (
         advance(system, s, d, w)
         for s, d, w in ((state, decision, draw), (nested, tree_map(fold, decision), tree_map(fold, draw)))
@@ -502,7 +504,8 @@ def test_methods_are_pure(make: Any) -> None:
     """Nothing given is changed, nothing is remembered: a state that was changed in place costs what it is."""
     system = misjudged(make, 1.0)
     state, actions, decision, cost = play(system)
-    given = (state, decision, system.draw(generator(0, 0, 1), (20,)), cost)
+    state = filled(state)
+    given = (state, decision, system.draw(numbers(0, 0, 1, (20,))), cost)
     kept = copy.deepcopy(given)
     system.observe(system.believed(state), system.undecided(state))
     system.mask(state, decision)
@@ -557,7 +560,7 @@ def test_a_round_without_anybody_goes_on(make: Any) -> None:
         assert not np.asarray(value).any(), name
     progress = system.predict(state, nobody)
     assert not progress.amount.any()
-    after = system.advance(state, nobody, system.draw(generator(0, 0, 1), (3,)), cost, progress)
+    after = system.advance(state, nobody, system.draw(numbers(0, 0, 1, (3,))), cost, progress)
     assert bool(np.isfinite(system.reward(after, cost, progress)).all())
     assert bool(np.isfinite(system.actions_of(nobody)).all())
     assert bool(np.isfinite(system.observe(after, system.undecided(after))).all())
@@ -571,7 +574,7 @@ def test_progress_is_predicted_by_the_curve_and_weighed_in_the_reward(make: Any)
     state, _, decision, cost = play(system)
     progress = system.predict(state, decision)
     assert progress.amount.shape == progress.loss_decrease.shape == (20,)
-    after = advance(system, state, decision, system.draw(generator(0, 0, 1), (20,)))
+    after = advance(system, state, decision, system.draw(numbers(0, 0, 1, (20,))))
     rewards = system.reward(after, cost, progress) - plain.reward(after, cost, progress)
     assert rewards.shape == (20, len(system.agents))
     expected = 2.0 * progress.loss_decrease[:, None]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from fedtwin.core.randomness import generator
+from fedtwin.envs.fading import on_channel
 from fedtwin.twin import compute, geometry, precision, radio, rounds
 from fedtwin.twin.feasible import match
 from oracle import bits_per_second
@@ -36,49 +37,75 @@ def two_clients_one_channel() -> dict[str, np.ndarray]:
     return {"gain": gain, "server": np.array([0, 1, 1, -1]), "channel": np.array([1, 1, 0, -1])}
 
 
-def test_gain_to_pairs() -> None:
-    pairs = radio.gain_to_pairs(**two_clients_one_channel())
-    # Column j holds gain[:, server_j, channel_j]; the absent client's column is pair (0, 0).
-    np.testing.assert_array_equal(pairs, [[2, 4, 3, 1], [6, 8, 7, 5], [10, 12, 11, 9], [14, 16, 15, 13]])
-
-
-def test_co_channel_leaves_out_self_and_absent() -> None:
-    disturbs = radio.co_channel(channel=np.array([1, 1, 0, -1, -1]))
-    expected = np.zeros((5, 5), bool)
-    expected[0, 1] = expected[1, 0] = True
-    np.testing.assert_array_equal(disturbs, expected)
-
-
-def test_uplink_sinr() -> None:
+def test_gains_on_the_channel_in_use() -> None:
     case = two_clients_one_channel()
-    sinr = radio.uplink_sinr(
-        pair_gain=radio.gain_to_pairs(**case),
+    own = on_channel(case["gain"], case["channel"])
+    np.testing.assert_array_equal(own, [[2, 4], [6, 8], [9, 11], [13, 15]])
+
+
+def test_sinr_of_links() -> None:
+    case = two_clients_one_channel()
+    own = on_channel(case["gain"], case["channel"])
+    up, down = radio.sinr_of_links(
+        uplink_gain=own,
+        downlink_gain=own,
+        server=case["server"],
+        channel=case["channel"],
+        num_channels=2,
         client_power=np.array([1.0, 2.0, 3.0, 4.0]),
-        disturbs=radio.co_channel(channel=case["channel"]),
+        server_power=np.array([10.0, 20.0]),
         noise=0.5,
     )
     # Client 0 at server 0: own 1 * 2, client 1 arrives with 2 * 6. Client 1 at server 1: own 2 * 8, client 0: 1 * 4.
-    np.testing.assert_allclose(sinr[:3], [2 / 12.5, 16 / 4.5, 33 / 0.5])
-
-
-def test_downlink_sinr() -> None:
-    case = two_clients_one_channel()
-    sinr = radio.downlink_sinr(
-        pair_gain=radio.gain_to_pairs(**case),
-        serving_power=np.array([10.0, 20.0, 20.0, 10.0]),
-        disturbs=radio.co_channel(channel=case["channel"]),
-        noise=0.5,
-    )
+    np.testing.assert_allclose(up[:3], [2 / 12.5, 16 / 4.5, 33 / 0.5])
     # Client 0 hears server 0 with 10 * 2 and, for client 1, server 1 with 20 * 4; client 1: own 20 * 8, other 10 * 6.
-    np.testing.assert_allclose(sinr[:3], [20 / 80.5, 160 / 60.5, 20 * 11 / 0.5])
+    np.testing.assert_allclose(down[:3], [20 / 80.5, 160 / 60.5, 20 * 11 / 0.5])
 
 
-def test_interference_does_not_cancel_next_to_a_strong_own_signal() -> None:
+def pairwise(sent: Any, heard: Any, server: Any, channel: Any) -> tuple[Any, Any]:
+    """Interference as eqs (10) and (15) write it: over all other clients on the channel."""
+    up, down = np.zeros(channel.shape), np.zeros(channel.shape)
+    for n in range(len(channel)):
+        for other in range(len(channel)):
+            if other != n and channel[n] >= 0 and channel[other] == channel[n]:
+                up[n] += sent[other, server[n]]
+                down[n] += heard[n, server[other]]
+    return up, down
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("library", ["numpy", "arrays", "torch"])
+def test_interference_is_the_sum_over_the_others(library: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if library == "arrays":
+        monkeypatch.setattr(radio, "COMPILES", False)
+    rng = np.random.default_rng(0)
+    for clients, servers, channels in ((1, 1, 1), (16, 4, 10), (9, 3, 1), (5, 6, 40), (40, 1, 3)):
+        powers = np.exp(rng.normal(0.0, 8.0, (2, 3, 4, clients, servers))).astype(dtype)
+        server = rng.integers(servers, size=(3, 4, clients))
+        channel = rng.integers(channels, size=(3, 4, clients))
+        absent = rng.random(server.shape) < 0.2
+        server, channel = np.where(absent, -1, server), np.where(absent, -1, channel)
+        make = torch.from_numpy if library == "torch" else np.asarray
+        places = {"server": make(server), "channel": make(channel), "num_channels": channels}
+        found = radio.interference(sent=make(powers[0]), heard=make(powers[1]), **places)
+        for twin in np.ndindex(3, 4):
+            expected = pairwise(*(part[twin].astype(float) for part in powers), server[twin], channel[twin])
+            for ours, theirs in zip(found, expected, strict=True):
+                own = np.asarray(ours[twin])
+                np.testing.assert_allclose(own, theirs, rtol=1e-12 if dtype == "float64" else 2e-6, atol=0)
+                assert own.dtype == dtype
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_interference_does_not_cancel_next_to_a_strong_own_signal(
+    compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Total minus own would lose an interference of 1e-20 beside an own signal of 1."""
-    pair_gain = np.array([[1.0, 1.0], [1e-20, 1.0]])
-    disturbs = radio.co_channel(channel=np.array([0, 0]))
-    sinr = radio.uplink_sinr(pair_gain=pair_gain, client_power=np.ones(2), disturbs=disturbs, noise=1e-21)
-    assert sinr[0] == pytest.approx(1.0 / 1.1e-20)
+    monkeypatch.setattr(radio, "COMPILES", compiles)
+    gain, both = np.array([[1.0], [1e-20]]), np.array([0, 0])
+    up, down = radio.interference(sent=gain, heard=gain, server=both, channel=both, num_channels=1)
+    np.testing.assert_array_equal(up, [1e-20, 1.0])
+    np.testing.assert_array_equal(down, [1.0, 1e-20])
 
 
 def test_interference_maps_agree_with_the_sinr_of_whoever_joins() -> None:
@@ -147,9 +174,8 @@ def test_distances() -> None:
 
 def test_torch_takes_the_same_path() -> None:
     case = two_clients_one_channel()
-    tensors = {name: torch.from_numpy(array) for name, array in case.items()}
-    assert isinstance(radio.gain_to_pairs(**tensors), torch.Tensor)
-    np.testing.assert_array_equal(radio.gain_to_pairs(**tensors).numpy(), radio.gain_to_pairs(**case))
+    own = on_channel(torch.from_numpy(case["gain"]), torch.from_numpy(case["channel"]))
+    np.testing.assert_array_equal(own.numpy(), on_channel(case["gain"], case["channel"]))
     assert radio.shannon_rate(bandwidth=1.0, sinr=torch.tensor([1.0], dtype=torch.float32)).dtype == torch.float32
 
 

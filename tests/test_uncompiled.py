@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fedtwin.baselines import SOLVERS
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.envs import SYSTEMS, make_system
 from fedtwin.envs.system import System
 from fedtwin.evaluation.methods import usual_methods
@@ -30,7 +30,7 @@ def small_system(name: str, preset: str | None) -> System:
 def test_a_small_network_is_decided_as_a_solver_should(name: str, preset: str | None, method: str) -> None:
     system, solve = small_system(name, preset), SOLVERS[name][method]
     for episode in range(2):
-        state = system.start(system.draw(generator(5, episode, 0)))
+        state = system.start(system.draw(numbers(5, episode, 0)))
         try:
             decision = solve(system, state, generator(6, episode, 0))
         except ValueError as error:

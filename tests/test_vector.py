@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from fedtwin.core.randomness import numbers
 from fedtwin.envs.simulator import Simulator
 from gymnasium.vector import AutoresetMode
 
@@ -135,7 +136,7 @@ def test_vector_equals_single_bit_for_bit(name: str, mode: dict[str, Any], autor
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_torch_equals_numpy_over_staggered_episodes(name: str, mode: dict[str, Any], autoreset: AutoresetMode) -> None:
     arrays = envs.vector_env(name, COPIES, autoreset_mode=autoreset, **mode)
-    tensors = envs.vector_env(name, COPIES, autoreset_mode=autoreset, device="cpu", shared_draws=False, **mode)
+    tensors = envs.vector_env(name, COPIES, autoreset_mode=autoreset, device="cpu", **mode)
     mask, objective = arrays.system.mask_name, arrays.system.objective
     ours, _ = arrays.reset(seed=1)
     theirs, _ = tensors.reset(seed=1)
@@ -198,11 +199,11 @@ def test_final_observation_with_masks_inside() -> None:
 
 
 def test_make_vec_takes_the_batched_view() -> None:
-    vector = gymnasium.make_vec("fedtwin/Association-v0", num_envs=4, num_clients=5)
+    vector = gymnasium.make_vec("fedtwin/Association-v1", num_envs=4, num_clients=5)
     assert isinstance(vector.unwrapped, envs.VectorView)
     assert vector.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     observations, _ = vector.reset(seed=0)
-    synchronous = gymnasium.make_vec("fedtwin/Association-v0", num_envs=4, vectorization_mode="sync", num_clients=5)
+    synchronous = gymnasium.make_vec("fedtwin/Association-v1", num_envs=4, vectorization_mode="sync", num_clients=5)
     assert synchronous.single_observation_space == vector.single_observation_space
     np.testing.assert_array_equal(synchronous.reset(seed=0)[0], observations)
     actions = vector.action_space.sample()
@@ -211,9 +212,9 @@ def test_make_vec_takes_the_batched_view() -> None:
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])
-def test_shared_draws_are_reproducible_and_differ_by_seed(device: str | None) -> None:
+def test_draws_are_reproducible_and_differ_by_seed(device: str | None) -> None:
     def trajectory(seed: int) -> np.ndarray:
-        vector = envs.vector_env("association", 6, device=device, shared_draws=True, num_clients=4, max_cycles=3)
+        vector = envs.vector_env("association", 6, device=device, num_clients=4, max_cycles=3)
         found = [np.asarray(vector.reset(seed=seed)[0])]
         found += [np.asarray(vector.step(np.zeros((6, 4), int))[0]) for _ in range(8)]
         found.append(np.asarray(vector.reset()[0]))
@@ -228,7 +229,6 @@ def test_shared_draws_are_reproducible_and_differ_by_seed(device: str | None) ->
 
 def test_device_run_stays_in_torch_and_never_reuses_buffers() -> None:
     vector = envs.vector_env("association", 3, device="cpu", num_clients=4)
-    assert vector.simulator.shared_draws
     seen, infos = vector.reset(seed=0)
     kept = seen.clone()
     following, *_, facts = vector.step(torch.zeros((3, 4), dtype=torch.int64))
@@ -295,7 +295,7 @@ def test_a_list_of_seeds() -> None:
 def test_injected_draws_play_in_every_copy() -> None:
     vector = envs.vector_env("association", 3, num_clients=4, max_cycles=2)
     rng = np.random.default_rng(0)
-    draws = [vector.system.draw(rng, (3,)) for _ in range(4)]
+    draws = [vector.system.draw(numbers(7, 0, cycle, (3,))) for cycle in range(4)]
     vector.reset(options={"draw": draws})
     tensors = envs.vector_env("association", 3, num_clients=4, max_cycles=2, device="cpu")
     tensors.reset(options={"draw": draws})
@@ -308,14 +308,11 @@ def test_injected_draws_play_in_every_copy() -> None:
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])
-@pytest.mark.parametrize("shared_draws", [True, False])
 @pytest.mark.parametrize("autoreset", AUTORESET)
-def test_injected_draws_run_out_and_the_seed_goes_on(
-    device: str | None, shared_draws: bool, autoreset: AutoresetMode
-) -> None:
+def test_injected_draws_run_out_and_the_seed_goes_on(device: str | None, autoreset: AutoresetMode) -> None:
     settings: dict[str, Any] = {"num_clients": 3, "max_cycles": 2, "autoreset_mode": autoreset}
-    vector = envs.vector_env("association", 2, device=device, shared_draws=shared_draws, **settings)
-    draw = vector.system.draw(np.random.default_rng(0), (2,))
+    vector = envs.vector_env("association", 2, device=device, **settings)
+    draw = vector.system.draw(numbers(7, 0, 0, (2,)))
     found = []
     for _ in range(2):
         seen = [vector.reset(seed=4, options={"draw": draw})[0]]
@@ -325,23 +322,26 @@ def test_injected_draws_run_out_and_the_seed_goes_on(
     assert (found[0][1] != found[0][2]).any()
 
 
-def test_shared_draws_follow_every_seed() -> None:
-    vector = envs.vector_env("association", 3, shared_draws=True, num_clients=3)
+def test_draws_follow_every_seed() -> None:
+    vector = envs.vector_env("association", 3, num_clients=3)
     first, second = (np.asarray(vector.reset(seed=seeds)[0]) for seeds in ([0, 1, 2], [0, 1, 3]))
-    assert (first != second).any()
+    np.testing.assert_array_equal((first != second).any(axis=1), [False, False, True])
+
+
+def test_a_retired_option_warns_and_does_nothing() -> None:
+    with pytest.warns(DeprecationWarning, match="shared_draws is retired and does nothing: a copy's draws are its own"):
+        vector = envs.vector_env("association", 2, shared_draws=True)
+    np.testing.assert_array_equal(vector.reset(seed=3)[0], envs.vector_env("association", 2).reset(seed=3)[0])
 
 
 def test_final_observation_and_next_episode_have_draws_of_their_own() -> None:
-    for shared in (True, False):
-        vector = envs.vector_env(
-            "association", 3, shared_draws=shared, positions="fixed", decisions="sequential", num_clients=2,
-            max_cycles=1, autoreset_mode=AutoresetMode.SAME_STEP,
-        )  # fmt: skip
-        vector.reset(seed=0)
-        vector.step(np.array([0, 1, 2]))
-        seen, *_, infos = vector.step(np.array([3, 4, 5]))
-        for copy in range(3):
-            assert (infos["final_obs"][copy] != seen[copy]).any()
+    kind: dict[str, Any] = {"positions": "fixed", "decisions": "sequential", "num_clients": 2, "max_cycles": 1}
+    vector = envs.vector_env("association", 3, autoreset_mode=AutoresetMode.SAME_STEP, **kind)
+    vector.reset(seed=0)
+    vector.step(np.array([0, 1, 2]))
+    seen, *_, infos = vector.step(np.array([3, 4, 5]))
+    for copy in range(3):
+        assert (infos["final_obs"][copy] != seen[copy]).any()
 
 
 def test_parameters_per_episode() -> None:

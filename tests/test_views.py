@@ -1,6 +1,5 @@
 """Official suites and our own, over every system and view, warnings as errors."""
 
-import dataclasses
 import functools
 import pickle
 import types
@@ -12,6 +11,7 @@ import gymnasium
 import numpy as np
 import pettingzoo
 import pytest
+from fedtwin.core.randomness import numbers
 from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import (
     api_test,
@@ -22,6 +22,7 @@ from pettingzoo.test import (
     seed_test,
 )
 from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec
+from rounds import filled
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 MODES: dict[str, list[dict[str, Any]]] = {
@@ -187,10 +188,10 @@ def test_the_draw_does_not_depend_on_what_was_decided(name: str, mode: dict[str,
         drawn.append([])
         draw = env.system.draw
 
-        def record(rng: Any, batch: tuple[int, ...] = (), draw: Any = draw, kept: list[Any] = drawn[-1]) -> Any:
-            made = draw(rng, batch)
-            if batch == (1,):
-                kept.append(made)
+        def record(rng: Any, draw: Any = draw, kept: list[Any] = drawn[-1]) -> Any:
+            made = draw(rng)
+            if rng.batch == (1,):
+                kept.append(filled(made))
             return made
 
         env.system.draw = record  # type: ignore[method-assign]
@@ -199,7 +200,7 @@ def test_the_draw_does_not_depend_on_what_was_decided(name: str, mode: dict[str,
             env.step(joint_actions(env, np.random.default_rng(stride)))
     assert len(drawn[0]) == 4
     for ours, theirs in zip(*drawn, strict=True):
-        assert_same(dataclasses.asdict(ours), dataclasses.asdict(theirs))
+        assert_same(vars(ours), vars(theirs))
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -405,7 +406,7 @@ def test_unseeded_environments_differ() -> None:
 
 def test_injected_draws_are_played() -> None:
     env = envs.parallel_env("association")
-    draws = [env.system.draw(np.random.default_rng(i)) for i in range(3)]
+    draws = [env.system.draw(numbers(i, 0, 0)) for i in range(3)]
     env.reset(seed=0, options={"draw": draws})
     for draw in draws[1:]:
         env.step(dict.fromkeys(env.agents, 0))
@@ -451,7 +452,7 @@ def test_more_clients_than_pairs_play_where_c5_is_not_enforced() -> None:
 
 def test_a_draw_for_another_batch_is_refused() -> None:
     env = envs.parallel_env("association")
-    draw = env.system.draw(np.random.default_rng(0), (2,))
+    draw = env.system.draw(numbers(0, 0, 0, (2,)))
     with pytest.raises(ValueError, match=r"batch shape \(2,\), must be \(1,\)"):
         env.reset(options={"draw": draw})
 

@@ -1,6 +1,6 @@
 """Delay and energy of computing. Equation numbers: Zhao et al., JSAC 2023."""
 
-from ..core.arrays import Array, namespace, one_hot
+from ..core.arrays import Array, summed
 
 
 def local_delay(*, samples: Array, flop_per_sample: Array, flops: Array) -> Array:
@@ -33,8 +33,7 @@ def samples_per_server(*, samples: Array, server: Array, num_servers: int) -> Ar
     Returns:
         Samples `(..., M)`.
     """
-    xp = namespace(samples)
-    return xp.where(one_hot(server, num_servers), samples[..., None], 0.0).sum(axis=-2)
+    return summed(samples, server, num_servers)
 
 
 def edge_delay(*, server_samples: Array, flop_per_sample: Array, server_flops: Array) -> Array:

@@ -1,10 +1,10 @@
 """The radio link: path loss, fading, SINR, rate, delay, energy. Equation numbers: Zhao et al., JSAC 2023."""
 
-import functools
 import math
-from typing import Any
 
-from ..core.arrays import Array, arange_like, namespace, of_agent, one_hot
+import numpy as np
+
+from ..core.arrays import COMPILES, Array, cast, namespace, of_agent, one_hot, pick
 
 NEWTON_STEPS = 12
 """Steps of a Newton iteration that starts close by; half of them are enough."""
@@ -45,78 +45,48 @@ def faded_gain(*, mean_gain: Array, fading: Array) -> Array:
     return mean_gain[..., None] * fading
 
 
-def gain_to_pairs(*, gain: Array, server: Array, channel: Array) -> Array:
-    """Gain between every client and every (server, channel) pair in use.
+def interference(*, sent: Array, heard: Array, server: Array, channel: Array, num_channels: int) -> tuple[Array, Array]:
+    """Power that disturbs each client's links, the sums in the denominators of eqs (10) and (15), in O(N M).
+
+    Every other client on the channel disturbs: with its own power at the server up, with the full power of its server
+    down, own cell included. Up it is the sum over the clients before and behind, so that nothing is subtracted; down
+    the power of each server times the number of others that it serves on the channel.
 
     Args:
-        gain: `(..., N, M, K)`.
-        server: server of each client `(..., N)`, -1 where absent.
-        channel: channel of each client `(..., N)`, -1 where absent.
+        sent: power in W of each client at each server on the client's channel `(..., N, M)`.
+        heard: power in W of each server at each client on the client's channel `(..., N, M)`.
+        server: of each client, integers `(..., N)`, -1 where absent.
+        channel: of each client, integers `(..., N)`, -1 where absent.
+        num_channels: K.
 
     Returns:
-        `(..., N, N)`: element [i, j] is the gain of client i on the pair that client j uses (pair 0 if j is absent).
+        Power up and down in W, each `(..., N)`; 0 for absent clients.
     """
-    xp = namespace(gain)
-    *batch, clients, servers, channels = gain.shape
-    pair = xp.where(channel < 0, 0, server * channels + channel)
-    rows = arange_like(math.prod(batch) * clients, channel, servers * channels)
-    return gain.reshape(-1)[rows.reshape(*batch, clients, 1) + pair[..., None, :]]
+    xp, shape = namespace(sent), channel.shape
+    if xp is np and COMPILES:
+        from .radio_kernel import interference as loops
+
+        up, down = (np.zeros((math.prod(shape[:-1]), shape[-1]), sent.dtype) for _ in range(2))
+        sent, heard = (power.reshape(*up.shape, -1) for power in (sent, heard))
+        loops(sent, heard, server.reshape(up.shape), channel.reshape(up.shape), num_channels, up, down)
+        return up.reshape(shape), down.reshape(shape)
+    on_channel, own = one_hot(channel, num_channels), one_hot(server, sent.shape[-1])
+    # (..., N, K, M): what each client adds on each channel at each server, and where it is itself.
+    each = xp.where(on_channel[..., None], sent[..., None, :], 0.0)
+    place = on_channel[..., None] & own[..., None, :]
+    others = _sum_before(each) + xp.flip(_sum_before(xp.flip(each, axis=-3)), axis=-3)
+    served = cast(on_channel, sent.dtype) @ cast(place, sent.dtype).sum(axis=-3) - cast(own, sent.dtype)
+    return xp.where(place, others, 0.0).sum(axis=(-2, -1)), (served * heard).sum(axis=-1)
 
 
-def co_channel(*, channel: Array) -> Array:
-    """Who disturbs whom: `(..., N, N)` booleans, true where two different clients use one channel (-1: absent)."""
-    xp = namespace(channel)
-    # Who is absent has another number as a row than as a column.
-    used = xp.where(channel < 0, -2, channel)
-    return (channel[..., :, None] == used[..., None, :]) & _different(channel.shape[-1], xp, channel.device)
-
-
-@functools.lru_cache(maxsize=64)
-def _different(clients: int, xp: Any, device: Any) -> Array:
-    return ~xp.eye(clients, dtype=xp.bool, device=device)
+def _sum_before(values: Array) -> Array:
+    """Return the sums of `(..., N, K, M)` over the clients before each."""
+    return namespace(values).cumulative_sum(values, axis=-3, include_initial=True)[..., :-1, :, :]
 
 
 def sinr(*, signal: Array, interference: Array, noise: float) -> Array:
     """Signal to interference and noise, eqs (10) and (15): all three powers in W."""
     return signal / (noise + interference)
-
-
-def uplink_sinr(*, pair_gain: Array, client_power: Array, disturbs: Array, noise: float) -> Array:
-    """Uplink SINR, eq (10): every other client on the channel disturbs, own cell included.
-
-    Args:
-        pair_gain: uplink gains `(..., N, N)` of `gain_to_pairs`.
-        client_power: transmit power `(N,)` in W.
-        disturbs: `(..., N, N)` of `co_channel`.
-        noise: noise power of a channel in W.
-
-    Returns:
-        SINR `(..., N)` at the server of each client.
-    """
-    xp = namespace(pair_gain)
-    received = client_power[:, None] * pair_gain
-    signal = received.diagonal(0, -2, -1)
-    interference = xp.where(disturbs, received, 0.0).sum(axis=-2)
-    return sinr(signal=signal, interference=interference, noise=noise)
-
-
-def downlink_sinr(*, pair_gain: Array, serving_power: Array, disturbs: Array, noise: float) -> Array:
-    """Downlink SINR, eq (15): every other client on the channel brings its server's full power, own included.
-
-    Args:
-        pair_gain: downlink gains `(..., N, N)` of `gain_to_pairs`.
-        serving_power: transmit power of each client's server `(..., N)` in W.
-        disturbs: `(..., N, N)` of `co_channel`.
-        noise: noise power of a channel in W.
-
-    Returns:
-        SINR `(..., N)` at each client.
-    """
-    xp = namespace(pair_gain)
-    received = serving_power[..., None, :] * pair_gain
-    signal = received.diagonal(0, -2, -1)
-    interference = xp.where(disturbs, received, 0.0).sum(axis=-1)
-    return sinr(signal=signal, interference=interference, noise=noise)
 
 
 def sinr_of_links(
@@ -125,30 +95,28 @@ def sinr_of_links(
     downlink_gain: Array,
     server: Array,
     channel: Array,
+    num_channels: int,
     client_power: Array,
     server_power: Array,
     noise: float,
-) -> tuple[Array, Array]:
-    """SINR of all clients' links, up and down, eqs (10) and (15), each `(..., N)`.
+) -> tuple[Array, ...]:
+    """SINR of all clients' links, up and down, eqs (10) and (15), each `(..., N)`; without meaning where absent.
 
     Args:
-        uplink_gain: `(..., N, M, K)`.
-        downlink_gain: `(..., N, M, K)`; the same array where channels are reciprocal.
+        uplink_gain: on each client's channel `(..., N, M)`, see `fading.on_channel`.
+        downlink_gain: on each client's channel `(..., N, M)`.
         server: of each client, integers `(..., N)`, -1 where absent.
         channel: of each client, integers `(..., N)`, -1 where absent.
+        num_channels: K.
         client_power: `(N,)` in W.
         server_power: `(M,)` in W.
         noise: of a channel in W.
     """
-    disturbs = co_channel(channel=channel)
-    up = gain_to_pairs(gain=uplink_gain, server=server, channel=channel)
-    down = up
-    if downlink_gain is not uplink_gain:
-        down = gain_to_pairs(gain=downlink_gain, server=server, channel=channel)
-    serving = server_power[server]
-    return (
-        uplink_sinr(pair_gain=up, client_power=client_power, disturbs=disturbs, noise=noise),
-        downlink_sinr(pair_gain=down, serving_power=serving, disturbs=disturbs, noise=noise),
+    powers = {"sent": client_power[:, None] * uplink_gain, "heard": server_power * downlink_gain}
+    disturbing = interference(**powers, server=server, channel=channel, num_channels=num_channels)
+    return tuple(
+        sinr(signal=pick(power, server[..., None])[..., 0], interference=other, noise=noise)
+        for power, other in zip(powers.values(), disturbing, strict=True)
     )
 
 

@@ -13,6 +13,7 @@ except ImportError as error:
 
 from ...core import randomness
 from ...core.arrays import Array
+from ...core.checks import warn_retired
 from .. import make_system
 from ..simulator import Outcome, Simulator
 from ..system import System
@@ -37,7 +38,7 @@ def torchrl_env(
         num_envs: copies B.
         preset: a named set of parameters.
         device: torch device on which tensors stay.
-        shared_draws: one generator for the whole batch; None: yes.
+        shared_draws: retired.
         validate: whether actions are checked at once; None: everywhere but on CUDA.
         **params: fields of the system's `Params`.
     """
@@ -76,7 +77,8 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
         super().__init__(device=torch.device(device), batch_size=torch.Size([num_envs]))
         self.system = system
         self.group_map = {} if system.turns else {GROUP: list(system.agents)}
-        self._settings: dict[str, Any] = {"shared_draws": shared_draws, "validate": validate}
+        warn_retired("shared_draws", shared_draws, randomness.SHARED_DRAWS)
+        self._settings: dict[str, Any] = {"validate": validate}
         self._seed: int | None = None
         self._ended: Array = None
         self.simulator = self._simulator_on(self.device)
@@ -95,7 +97,7 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
             inner = Composite(specs, shape=shape)
             return inner if system.turns else Composite({GROUP: inner}, shape=(copies,))
 
-        state = system.start(system.draw(randomness.generator(0, 0, 0)))
+        state = system.start(system.draw(randomness.numbers(0, 0, 0)))
         shared, own = system.report(system.cost(state, system.undecided(state)))
         sizes = dict.fromkeys(shared, 1) | dict.fromkeys(own, agents)
         costs = {name: Unbounded((copies, size), dtype=torch.float32) for name, size in sizes.items()}

@@ -8,8 +8,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ...core.arrays import Array, as_tensor, namespace
-from ...core.checks import check_shape, to_numpy
-from ...core.randomness import check_seed
+from ...core.checks import check_shape, to_numpy, warn_retired
+from ...core.randomness import SHARED_DRAWS, check_seed
 from ..learning import LearningMode, make_learning
 from ..simulator import Outcome, Simulator
 from ..system import System
@@ -53,7 +53,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
             autoreset_mode: NEXT_STEP (the step after an end only resets that copy) or SAME_STEP (`final_obs` and
                 `final_info` tell how the episode ended).
             device: None for NumPy; a torch device takes and returns tensors on it.
-            shared_draws: one generator for the whole batch, faster; None: on a device only.
+            shared_draws: retired.
             validate: see `Simulator`.
             learning: see `ParallelView`; live, copies train one after the other.
             task: see `ParallelView`.
@@ -61,6 +61,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: unknown autoreset mode or mask style.
         """
+        warn_retired("shared_draws", shared_draws, SHARED_DRAWS)
         mode = AutoresetMode(autoreset_mode)
         if mode not in MODES:
             raise ValueError(f"autoreset_mode is {mode}, must be NEXT_STEP or SAME_STEP")
@@ -77,7 +78,6 @@ class VectorView(VectorEnv[Any, Any, Any]):
             num_envs,
             autoreset=MODES[mode],  # type: ignore[arg-type]
             device=device,
-            shared_draws=shared_draws,
             validate=validate,
             learning=make_learning(system, learning, task, num_envs),
         )

@@ -2,9 +2,15 @@
 
 from mutate import Mutation
 
-TESTS = ("tests/test_twin.py", "tests/test_association.py")
+TESTS = ("tests/test_randomness.py",)
 
 MUTATIONS = (
-    Mutation("fading not averaged", "core/randomness.py", "/ np.dtype(dtype).type(blocks)", "/ 1"),
+    Mutation("fading not averaged", "envs/fading.py", "self.blocks).mean(-1)", "self.blocks).sum(-1)"),
+    Mutation("one round of the generator left out", "core/philox.py", "LANES, ROUNDS = 4, 10", "LANES, ROUNDS = 4, 9"),
+    Mutation("copies share a key", "core/randomness.py", "seed & philox.WORD, seed >> 32", "0 * seed, seed >> 32"),
+    Mutation("a call takes the numbers of the one before", "core/randomness.py", "self._next = self._next, self._next + blocks", "self._next = self._next, self._next"),
+    Mutation("fading of the client before", "envs/fading.py", "rows = used + arange_like(clients, channel, channels)", "rows = used + arange_like(clients, channel, channels - 1)"),
+    Mutation("fading begins with the round's first numbers", "envs/fading.py", "(arange_like(each, rows) + self.first)", "arange_like(each, rows)"),
+    Mutation("training plays what is evaluated", "core/randomness.py", "return SPACES[space] + check_seed", "return check_seed"),
     Mutation("round does not move the generator", "core/randomness.py", "0, 0, cycle, stream", "0, 0, 0, stream"),
 )  # fmt: skip

@@ -40,7 +40,7 @@ def problem_of(system: AssociationSystem, state: State) -> Problem:
         ValueError: gains that are NaN or not positive; more active clients than (server, channel) pairs.
     """
     system.check_gains(state)
-    system.require_pairs(int(np.sum(state.active)))
+    system.actions.require_enough(int(np.sum(state.active)), system.agent)
     constants = system.constants(np.empty(0))
     clients, params = system.params.num_clients, system.params
     one_client = np.ones((clients, 1)) * constants.samples[:, None]

@@ -196,7 +196,7 @@ def test_bad_actions_and_a_missing_reset_are_refused() -> None:
     turns = torchrl_env("association", 2, decisions="sequential", **SMALL)
     seen = turns.reset()
     seen["action"] = torch.tensor([0, 40])
-    with pytest.raises(ValueError, match=r"\[0, 40\], must be in 0\.\.39"):
+    with pytest.raises(ValueError, match=r"action of copy 1 is 40, must be in 0\.\.39"):
         turns.step(seen)
 
 

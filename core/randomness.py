@@ -157,10 +157,8 @@ class Numbers:
         xp = namespace(seed) if hasattr(seed, "shape") else np
         seed = xp.asarray(seed, dtype=xp.int64)
         self.batch = tuple(seed.shape)
-        episode, cycle = (
-            place if hasattr(place, "shape") else xp.zeros_like(seed) + place for place in (episode, cycle)
-        )
-        self.places = Places(seed.reshape(-1), episode.reshape(-1), cycle.reshape(-1), stream)
+        own = [place if hasattr(place, "shape") else xp.zeros_like(seed) + place for place in (episode, cycle)]
+        self.places = Places(seed.reshape(-1), own[0].reshape(-1), own[1].reshape(-1), stream)
         self._next = 0
 
     def take(self, blocks: int) -> int:

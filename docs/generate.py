@@ -78,9 +78,10 @@ def actions(system: System) -> str:
     """Tabulate what an agent decides; for a box, with how many numbers of the action."""
     if not system.action_size:
         return table(
-            ("field", "symbol", "values"), [(field.name, field.symbol, values(field)) for field in system.action_fields]
+            ("field", "symbol", "values"),
+            [(field.name, field.symbol, values(field)) for field in system.actions.fields],
         )
-    rows = [(field.name, field.symbol, str(field.size), values(field), field.source) for field in system.action_fields]
+    rows = [(field.name, field.symbol, str(field.size), values(field), field.source) for field in system.actions.fields]
     return table(("field", "symbol", "numbers in -1..1", "become", "source"), rows)
 
 

@@ -25,7 +25,7 @@ from .account import Account, continued, opened
 from .actions import Actions
 from .costs import Totals, totals
 from .draws import between
-from .fading import Fading, on_all_channels, on_channel
+from .fading import Channels, Fading
 from .observations import Field, seen
 from .parameters import AMPLE, DBM, Params
 from .parts import Axis, Choice
@@ -157,36 +157,14 @@ class Cost(Totals, Links):
 
 
 @dataclasses.dataclass(frozen=True)
-class State(Account, Links):
+class State(Account, Links, Channels):
     """The network at the start of a round, which is its problem too, and how its links did in the round before."""
 
     position: Array = array("N 2", "m")
-    mean_gain: Array = array("N M", "", "path gain", above=0)
-    uplink_fading: Array | Fading = array("N M K", "", "power of the fading on it, mean 1", above=0)
-    downlink_fading: Array | Fading = array("N M K", "", "power of the fading on it, mean 1", above=0)
     estimate_error: Array = array("errors_N errors_M errors_K", "", "standard normal")
     energy_budget: Array = array("N", "J", "E_max")
     server_clients: Array = array("M", "", "clients of each server in the last round")
     channel_clients: Array = array("K", "", "clients on each channel in the last round")
-
-    @functools.cached_property
-    def uplink_gain(self) -> Array:
-        """Gain h of eq (10) of every link `(..., N, M, K)`."""
-        return radio.faded_gain(mean_gain=self.mean_gain, fading=on_all_channels(self.uplink_fading))
-
-    @functools.cached_property
-    def downlink_gain(self) -> Array:
-        """Gain h of eq (15) of every link `(..., N, M, K)`."""
-        if self.downlink_fading is self.uplink_fading:
-            return self.uplink_gain
-        return radio.faded_gain(mean_gain=self.mean_gain, fading=on_all_channels(self.downlink_fading))
-
-    def gains_on(self, channel: Array) -> tuple[Array, Array]:
-        """Return the gains up and down `(..., N, M)` of each client on its channel `(..., N)`."""
-        up = down = self.mean_gain * on_channel(self.uplink_fading, channel)
-        if self.downlink_fading is not self.uplink_fading:
-            down = self.mean_gain * on_channel(self.downlink_fading, channel)
-        return up, down
 
     @functools.cached_property
     def active(self) -> Array:
@@ -432,12 +410,9 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
 
     def misjudged(self, state: State, ratio: Array) -> dict[str, Any]:
         """Return what is off by a ratio: the fading of every channel, or the mean gain."""
-        if self.params.twin_error_source != "fading":
-            return {"mean_gain": state.mean_gain * ratio[..., 0]}
-        up = down = on_all_channels(state.uplink_fading) * ratio
-        if state.downlink_fading is not state.uplink_fading:
-            down = on_all_channels(state.downlink_fading) * ratio
-        return {"uplink_fading": up, "downlink_fading": down}
+        if self.params.twin_error_source == "fading":
+            return state.other_fading(ratio)
+        return {"mean_gain": state.mean_gain * ratio[..., 0]}
 
     def ended(self, state: State) -> tuple[Array, Array]:
         """Return (terminated, truncated): time or every client's energy is spent; the last round is over."""
@@ -459,10 +434,6 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
         """Return how many clients use each (server, channel) pair, `(..., M, K)` integers."""
         holders = self.actions.holders(decision)
         return namespace(holders).reshape(holders, (*holders.shape[:-1], *self.action_grid))
-
-    def require_pairs(self, clients: int) -> None:
-        """Raise `ValueError` where C5 cannot hold: more clients than (server, channel) pairs."""
-        self.actions.require_enough(clients, self.agent)
 
     # What it costs and brings.
 

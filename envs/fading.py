@@ -1,6 +1,7 @@
 """Fading that is drawn where it is read."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from ..core import philox
 from ..core.arrays import Array, arange_like, namespace
 from ..core.randomness import Numbers, Places, exponential, shares
+from ..core.records import array
+from ..twin import radio
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,3 +103,38 @@ def on_channel(fading: Array | Fading, channel: Array) -> Array:
 def on_all_channels(fading: Array | Fading) -> Array:
     """Return the power `(..., N, M, K)` of every client on every channel to every server."""
     return fading.full() if isinstance(fading, Fading) else fading
+
+
+@dataclasses.dataclass(frozen=True)
+class Channels:
+    """Mean gains of links, and the fading on each channel; a reciprocal channel has one fading up and down."""
+
+    mean_gain: Array = array("N M", "", "path gain", above=0)
+    uplink_fading: Array | Fading = array("N M K", "", "power of the fading on it, mean 1", above=0)
+    downlink_fading: Array | Fading = array("N M K", "", "power of the fading on it, mean 1", above=0)
+
+    @functools.cached_property
+    def uplink_gain(self) -> Array:
+        """Gain h of eq (10) of every link `(..., N, M, K)`."""
+        return radio.faded_gain(mean_gain=self.mean_gain, fading=on_all_channels(self.uplink_fading))
+
+    @functools.cached_property
+    def downlink_gain(self) -> Array:
+        """Gain h of eq (15) of every link `(..., N, M, K)`."""
+        if self.downlink_fading is self.uplink_fading:
+            return self.uplink_gain
+        return radio.faded_gain(mean_gain=self.mean_gain, fading=on_all_channels(self.downlink_fading))
+
+    def gains_on(self, channel: Array) -> tuple[Array, Array]:
+        """Return the gains up and down `(..., N, M)` of each client on its channel `(..., N)`."""
+        up = down = self.mean_gain * on_channel(self.uplink_fading, channel)
+        if self.downlink_fading is not self.uplink_fading:
+            down = self.mean_gain * on_channel(self.downlink_fading, channel)
+        return up, down
+
+    def other_fading(self, ratio: Array) -> dict[str, Array]:
+        """Return the fading `(..., N, M, K)` times a ratio, by the names of its fields."""
+        up = down = on_all_channels(self.uplink_fading) * ratio
+        if self.downlink_fading is not self.uplink_fading:
+            down = on_all_channels(self.downlink_fading) * ratio
+        return {"uplink_fading": up, "downlink_fading": down}

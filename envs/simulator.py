@@ -11,7 +11,8 @@ import numpy as np
 
 from ..core import randomness
 from ..core.arrays import Array, arange_like, as_tensor, namespace, one_hot, torch_device
-from ..core.checks import to_numpy, unknown_name
+from ..core.checks import check_integers, to_numpy, unknown_name
+from ..core.records import batch_shape
 from ..core.trees import add_axis, flatten, tree_map, unflatten, where
 from .learning import LiveLearning
 from .progress import Progress
@@ -205,7 +206,7 @@ class Simulator:
 
     def _read_draw(self, system: System, draw: Any) -> Any:
         system.check_draw(draw)
-        batch = system.draw_batch(draw)
+        batch = batch_shape(draw)
         if batch == () and self.num_envs == 1:
             draw, batch = add_axis(draw), (1,)
         if batch != (self.num_envs,):
@@ -360,6 +361,15 @@ class Simulator:
             self._bad = bad if self._bad is None else self._bad | bad
             actions = bounded
         return actions
+
+    def check_turn(self, action: Array) -> None:
+        """Raise `ValueError` for actions `(B,)` of the agents in turn outside their space, unless that is raised later.
+
+        Copies that only begin anew are not looked at.
+        """
+        if self.validate:
+            asked = to_numpy(action) * ~to_numpy(self.idle)
+            check_integers(asked, asked.shape, 0, self.system.num_actions - 1, "action", "copy {}".format)
 
     def step(self, actions: Array) -> Outcome:
         """Play a whole round in every copy with joint actions `(B, N, *action_shape)`."""

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from ..core.arrays import Array, cast, like, namespace, of_agent, one_hot
 from ..core.checks import reject
 from ..core.randomness import Numbers, numbers
-from ..core.records import batch_shape, check_limits, check_record, declared, first_along, is_drawn
+from ..core.records import check_limits, check_record, declared, first_along, is_drawn
 from ..core.trees import tree_map
 from ..twin import radio
 from ..twin.learning import LossCurve
@@ -353,11 +353,6 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         return Normalizer(self.observation_fields)
 
     @property
-    def action_fields(self) -> tuple[Field, ...]:
-        """How tables show an action."""
-        return self.actions.fields
-
-    @property
     def num_actions(self) -> int:
         """How many things there are to choose, those of several choices one after the other."""
         return self.actions.num_choices
@@ -414,10 +409,6 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
     def check_draw(self, draw: Any) -> None:
         """Raise `ValueError` where a draw that was handed in has a wrong shape, a NaN or a value out of range."""
         check_record(draw, self.draw_type, self.sizes, self.params.dtype)
-
-    def draw_batch(self, draw: DrawT) -> tuple[int, ...]:
-        """Return the leading axes of a draw."""
-        return batch_shape(draw)
 
     def constants(self, array: Array) -> Any:
         """Return `make_constants`, in the library, on the device and with the floating type of `array`."""
@@ -533,16 +524,18 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         able = self.able(problem)
         self.actions.check(decision, self.agent_state(state), able, self.agents.__getitem__)
         if able is not None:
-            first = self.actions.values(decision)[0][0]
             limit = f"-1: the {self.agent} does not take part"
-            self._reject(self.actions.present(decision, able) & ~able, first, self.actions.parts[0].names[0], limit)
+            self._reject_presence(self.actions.present(decision, able) & ~able, decision, limit)
+
+    def _reject_presence(self, bad: Array, decision: DecisionT, limit: str) -> None:
+        name = self.actions.names[0]
+        self._reject(bad, getattr(decision, name), name, limit)
 
     def _check_limits(self, problem: ProblemT, decision: DecisionT) -> None:
         able, choices = self.able(problem), self.actions.choices
         if able is not None and not (choices and choices[0].optional):
-            first = self.actions.values(decision)[0][0]
             least = f"at least 0: the {self.agent} takes part"
-            self._reject(~self.actions.present(decision, able) & able, first, self.actions.parts[0].names[0], least)
+            self._reject_presence(~self.actions.present(decision, able) & able, decision, least)
         if any(choice.exclusive == "enforced" for choice in choices):
             contested = self.actions.conflicts(decision)
             label = f"{self.agent}s on a taken {choices[0].names[0]}"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.checkpoint import require_same
 from ..core.files import write_atomically
 from ..envs import SYSTEMS
 from ..envs.system import System
@@ -130,13 +131,7 @@ class Store:
             found = json.loads(header)["identity"]
         except (ValueError, KeyError, TypeError):
             return
-        wanted = json.loads(self._header)["identity"]
-        for name in sorted({*found, *wanted}):
-            if found.get(name) != wanted.get(name):
-                raise ValueError(
-                    f"{self.path} holds results for {name} = {found.get(name)}, not {wanted.get(name)}: "
-                    "choose another --output or delete the folder"
-                )
+        require_same(self.path, found, json.loads(self._header)["identity"])
 
     def _rewrite(self) -> None:
         write_atomically(self.path, "\n".join([self._header, *(row.line for row in self.rows.values())]) + "\n")

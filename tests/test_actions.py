@@ -241,7 +241,7 @@ class NumbersAlone(ToySystem):
     def make_actions(self) -> Actions:
         return record(*SIGNED)
 
-    def allowed(self, state: State, problem: State) -> None:  # type: ignore[override]
+    def allowed(self, state: State, problem: State) -> None:
         return None
 
     def repair(self, problem: State, asked: Any, scores: Array | None) -> Any:
@@ -377,7 +377,7 @@ class InTurn(ToySystem):
     def turn_order(self, problem: State) -> Array:
         return namespace(problem.size).argsort(problem.size, axis=-1)
 
-    def allowed(self, state: State, problem: State) -> None:  # type: ignore[override]
+    def allowed(self, state: State, problem: State) -> None:
         return None
 
     def repair(self, problem: State, asked: Any, scores: Array | None) -> Any:
@@ -599,7 +599,7 @@ def test_spaces_of_views() -> None:
     assert box.mask_name == picked.mask_name == "choice_mask"
     assert box.actions.words == "20 numbers in -1..1"
     assert picked.actions.words == "3 integers below [4, 6, 2]"
-    names = [field.name for field in box.action_fields]
+    names = [field.name for field in box.actions.fields]
     assert names[:4] == ["lane; the last: none", "row", "column", "mode"]
 
 

@@ -28,7 +28,7 @@ from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take as take_twin
 from fedtwin.core.trees import tree_map
 from fedtwin.envs import make_system
-from fedtwin.envs.quantization import Decision, Problem, QuantizationSystem, State, round_cost
+from fedtwin.envs.quantization import Decision, Problem, QuantizationSystem, State, round_cost, time_left
 
 Method = Callable[[Problem], Decision]
 
@@ -310,7 +310,7 @@ def linearized_power(problem: Problem, decision: Decision) -> np.ndarray:
     time = baselines.sent_bits(problem, bits[..., None])[..., 0] / speed
     log_rise = snr / (np.log1p(power * snr) * (1.0 + power * snr))
     slope = np.where(present, time * log_rise, 1.0)
-    step = np.clip(power - (baselines.time_left(problem) - time) / slope, problem.power_min, problem.power_max)
+    step = np.clip(power - (time_left(problem) - time) / slope, problem.power_min, problem.power_max)
     return np.where(present, step, 0.0)
 
 

@@ -134,7 +134,7 @@ def test_more_twins_and_methods_extend_what_is_there(tmp_path: Path) -> None:
 def test_results_of_other_parameters_are_not_mixed(tmp_path: Path) -> None:
     computed(tmp_path)
     other = small_plan(tmp_path, bandwidth=1e6)
-    with pytest.raises(ValueError, match=r"holds results for bandwidth = 4000000\.0, not 1000000\.0"):
+    with pytest.raises(ValueError, match=r"holds a run with bandwidth = 4000000\.0, not 1000000\.0"):
         Store(tmp_path, other.identity())
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_header_is_counted_with_all_its_rows(tmp_path: Path) -> None:
 
 def test_results_of_other_draws_are_not_mixed(tmp_path: Path) -> None:
     plan, _ = computed(tmp_path)
-    with pytest.raises(ValueError, match="holds results for draws = "):
+    with pytest.raises(ValueError, match="holds a run with draws = "):
         Store(tmp_path, {**plan.identity(), "draws": 1})
 
 

@@ -111,7 +111,7 @@ def test_records_have_the_axes_and_types_that_they_declare(make: Any) -> None:
     state, _, decision, cost = play(system, (3,))
     draw = system.draw(numbers(0, 0, 0, (3,)))
     system.check_draw(draw)
-    assert system.draw_batch(draw) == (3,)
+    assert records.batch_shape(draw) == (3,)
     for record in (draw, state, decision, cost, system.problem(state)):
         for name, about in declared(type(record)).items():
             value, own = getattr(record, name), tuple(system.sizes[axis] for axis in about["axes"])
@@ -336,7 +336,7 @@ def test_decisions_keep_every_limit_and_violations_are_what_exceeds_one(make: An
         assert bool(np.isfinite(value).all()), name
     used = system.used(problem, wanted, found.decision)
     np.testing.assert_array_equal(found.projected, system.actions.differs(wanted, found.decision) | found.projected)
-    if system.action_size:
+    if system.action_size and used is not None:
         np.testing.assert_array_equal(found.violated, used > rounding)
         assert not (found.violated & ~found.projected & system.actions.present(wanted)).any()
     for limit in system.limits(problem, wanted):
@@ -402,7 +402,7 @@ def test_fields_spaces_and_sizes_agree(make: Any) -> None:
     parts, counts = system.actions.parts, system.actions.counts
     assert system.num_actions == sum(counts)
     assert system.action_size in (0, sum(part.size for part in parts))
-    assert [field.name.split(";")[0] for field in system.action_fields]
+    assert [field.name.split(";")[0] for field in system.actions.fields]
     kinds = {field.name for field in dataclasses.fields(system.params)}
     assert {name for kind in system.observation_kinds.values() for name in kind} <= kinds
 

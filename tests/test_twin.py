@@ -85,11 +85,12 @@ def test_interference_is_the_sum_over_the_others(library: str, dtype: str, monke
         channel = rng.integers(channels, size=(3, 4, clients))
         absent = rng.random(server.shape) < 0.2
         server, channel = np.where(absent, -1, server), np.where(absent, -1, channel)
-        make = torch.from_numpy if library == "torch" else np.asarray
-        places = {"server": make(server), "channel": make(channel), "num_channels": channels}
-        found = radio.interference(sent=make(powers[0]), heard=make(powers[1]), **places)
+        make: Any = torch.from_numpy if library == "torch" else np.asarray
+        sent, heard, servers_, channels_ = (make(part) for part in (*powers, server, channel))
+        found = radio.interference(sent=sent, heard=heard, server=servers_, channel=channels_, num_channels=channels)
         for twin in np.ndindex(3, 4):
-            expected = pairwise(*(part[twin].astype(float) for part in powers), server[twin], channel[twin])
+            sent, heard = (part[twin].astype(float) for part in powers)
+            expected = pairwise(sent, heard, server[twin], channel[twin])
             for ours, theirs in zip(found, expected, strict=True):
                 own = np.asarray(ours[twin])
                 np.testing.assert_allclose(own, theirs, rtol=1e-12 if dtype == "float64" else 2e-6, atol=0)

@@ -150,7 +150,9 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
         simulator, turns = self.simulator, self.system.turns
         if simulator.state is None:
             raise ValueError("the episode has not begun: call reset() first")
-        outcome = self._take_turn(tensordict["action"]) if turns else simulator.step(tensordict[GROUP, "action"])
+        if turns:
+            simulator.check_turn(tensordict["action"])
+        outcome = simulator.take_turn(tensordict["action"]) if turns else simulator.step(tensordict[GROUP, "action"])
         self._ended = None if outcome is None else outcome.terminated | outcome.truncated
         if outcome is None:
             found = self._seen(simulator.visible(), simulator.legal(), self.observation_spec["info"].zero())
@@ -163,12 +165,6 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
             found[GROUP, "reward"] = reward[..., None]
         flags = {"done": self._ended, "terminated": outcome.terminated, "truncated": outcome.truncated}
         return found.update({name: flag[:, None] for name, flag in flags.items()})
-
-    def _take_turn(self, action: Array) -> Outcome | None:
-        last = self.system.num_actions - 1
-        if self.simulator.validate and bool(((action < 0) | (action > last)).any()):
-            raise ValueError(f"actions are {action.tolist()}, must be in 0..{last}")
-        return self.simulator.take_turn(action)
 
     def _seen(self, observations: Array, masks: Array, info: Any) -> Any:
         seen = {"observation": observations, self.system.mask_name: masks.to(torch.bool)}

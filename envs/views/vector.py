@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ...core.arrays import Array, as_tensor, namespace
-from ...core.checks import check_shape, to_numpy, warn_retired
+from ...core.checks import check_shape, warn_retired
 from ...core.randomness import SHARED_DRAWS, check_seed
 from ..learning import LearningMode, make_learning
 from ..simulator import Outcome, Simulator
@@ -147,14 +147,9 @@ class VectorView(VectorEnv[Any, Any, Any]):
 
     def _turn_actions(self, actions: Any) -> Array:
         """Return the actions `(B,)` of the agents in turn; those of copies that only begin anew are not looked at."""
-        array, simulator = self._array(actions), self.simulator
+        array = self._array(actions)
         check_shape(array, (self.num_envs,), "actions")
-        if simulator.validate:
-            last = self.system.num_actions - 1
-            bad = to_numpy((array < 0) | (array > last)) & ~to_numpy(simulator.idle)
-            if bad.any():
-                copy = int(np.argmax(bad))
-                raise ValueError(f"action of copy {copy} is {array[copy]}, must be in 0..{last}")
+        self.simulator.check_turn(array)
         return array
 
     def _seen(self, infos: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

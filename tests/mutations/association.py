@@ -6,7 +6,7 @@ TESTS = ("tests/test_twin.py", "tests/test_association.py")
 
 MUTATIONS = (
     Mutation("gradients as large as features", "envs/association.py", "downlink_bits=samples * p.gradient_bits", "downlink_bits=samples * p.feature_bits"),
-    Mutation("downlink uses the uplink's gain", "envs/association.py", "down = self.mean_gain * on_channel(self.downlink_fading, channel)", "down = up"),
+    Mutation("downlink uses the uplink's gain", "envs/fading.py", "down = self.mean_gain * on_channel(self.downlink_fading, channel)", "down = up"),
     Mutation("edge delay of another server", "envs/association.py", "pick(per_server, server)", "pick(per_server, xp.where(server >= 0, 0, 0))"),
     Mutation("head delay forgotten", "envs/association.py", "for delay in (c.local_delay,", "for delay in (0.0 * c.local_delay,"),
     Mutation("head energy forgotten", "envs/association.py", "spent = c.local_energy + radio", "spent = radio"),
@@ -23,7 +23,7 @@ MUTATIONS = (
     Mutation("pair view: bits of client 0", "envs/association.py", "links = (up, c.uplink_bits[agent])", "links = (up, c.uplink_bits[0 * agent])"),
     Mutation("pair view: energy for worst time", "envs/association.py", "self.price(problem, others).round_time", "self.price(problem, others).energy"),
     Mutation("own view: delays permuted", "envs/association.py", 'seen(lambda v: v.state.uplink_delay, f"own', 'seen(lambda v: v.state.edge_delay, f"own'),
-    Mutation("downlink estimate exact", "envs/association.py", "on_all_channels(state.downlink_fading) * ratio", "on_all_channels(state.downlink_fading)"),
+    Mutation("downlink estimate exact", "envs/fading.py", "on_all_channels(self.downlink_fading) * ratio", "on_all_channels(self.downlink_fading)"),
     Mutation("reference cost of one round", "envs/association.py", "REFERENCE_ROUNDS = 256", "REFERENCE_ROUNDS = 1"),
     Mutation("reference cost depends on the floating type", "envs/association.py", 'replace(params, dtype="float64", twin_error_db=0.0)', "replace(params, twin_error_db=0.0)"),
     Mutation("reference cost depends on the twin's error", "envs/association.py", 'replace(params, dtype="float64", twin_error_db=0.0)', 'replace(params, dtype="float64")'),

@@ -19,22 +19,6 @@ FILLED = 1e-13
 """The shares fill the band when their sum is this close to 1."""
 
 
-def least_band_power(*, time: Array, energy: Array, power_min: float, power_max: float) -> tuple[Array, Array]:
-    """Power that needs the least bandwidth within a time and an energy: p = energy / time within its limits.
-
-    Args:
-        time: at most this long on the air, `(...)` in s; may be inf.
-        energy: at most this much sent, `(...)` in J.
-        power_min: least power in W.
-        power_max: largest power in W.
-
-    Returns:
-        Power `(...)` in W and time on the air `(...)` in s: min(time, energy / p), at most 0 where nothing can be sent.
-    """
-    power = np.clip(energy / np.where(time > 0.0, time, 1.0), power_min, power_max)
-    return power, np.minimum(time, energy / power)
-
-
 def least_share(
     *, bits: Array, power: Array, duration: Array, snr_per_watt: Array, bandwidth: float, noise: str
 ) -> Array:

@@ -60,7 +60,7 @@ def test_specs_of_boxes_hold(name: str, kind: dict[str, Any]) -> None:
 def test_several_choices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     kind, pair = envs.SYSTEMS["association"], (Choice(Axis("server", "", 4)), Choice(Axis("channel", "", 10)))
     monkeypatch.setattr(kind, "make_actions", lambda system: Actions(Decision, *pair))
-    with pytest.raises(ValueError, match="TorchRLView takes at most one choice of an agent"):
+    with pytest.raises(ValueError, match="TorchRLView takes one choice of each agent"):
         torchrl_env("association", 3)
 
 

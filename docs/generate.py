@@ -59,10 +59,17 @@ def presets(name: str) -> str:
     return table(("preset", "parameters"), rows)
 
 
+def formula(field: Field) -> str:
+    """Say how a quantity is normalised."""
+    if field.scale == "log":
+        return f"log(x / {field.low:.3g}) / log({field.high:.3g} / {field.low:.3g})"
+    return f"(x - {field.low:.3g}) / {field.high - field.low:.3g}" if field.low else f"x / {field.high:.3g}"
+
+
 def observation(system: System) -> str:
     """Tabulate what an agent sees."""
     rows = [
-        (field.name, field.symbol, field.unit, str(field.size), field.formula, field.source)
+        (field.name, field.symbol, field.unit, str(field.size), formula(field), field.source)
         for field in system.observation_fields
     ]
     return table(("field", "symbol", "unit", "numbers", "becomes, clipped to [0, 1]", "source"), rows)

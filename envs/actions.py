@@ -71,8 +71,8 @@ class Actions:
         """Raise `ValueError` where `reader` would misread actions: of several choices, or with numbers of the round."""
         if len(self.choices) > 1 or self.of_round:
             raise ValueError(
-                f"{reader} takes at most one choice of an agent and numbers of its own: here an agent has "
-                f"{len(self.choices)} choices, and {self.of_round} numbers are of the round"
+                f"{reader} takes one choice of each agent and no number of the round; "
+                f"here are {len(self.choices)} and {self.of_round}"
             )
 
     # Spaces.
@@ -264,8 +264,6 @@ class Actions:
         present = self.present(decision, able)
         for part, values in every:
             part.check(values, present, agents)
-            if isinstance(part, Choice):
-                part.check_presence(values, present, agents)
 
     def holders(self, decision: Any) -> Array:
         """Return how many agents have each thing of the first choice, `(..., count)` integers."""

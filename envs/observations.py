@@ -40,13 +40,6 @@ class Field:
     shared: bool = False
     read: Callable[[Any], Array] | None = None
 
-    @property
-    def formula(self) -> str:
-        """The normalisation as text, for the documentation."""
-        if self.scale == "log":
-            return f"log(x / {self.low:.3g}) / log({self.high:.3g} / {self.low:.3g})"
-        return f"(x - {self.low:.3g}) / {self.high - self.low:.3g}" if self.low else f"x / {self.high:.3g}"
-
 
 @dataclasses.dataclass(frozen=True)
 class View:

@@ -141,14 +141,11 @@ class Choice(Part):
         return xp.where(chosen, 1.0, -1.0)
 
     def check(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
-        """Raise `ValueError` for values that are no integers of their axis, or where one is -1 and another is not."""
+        """Raise `ValueError` for values that are no integers of their axis, or a -1 where there should be none, or one."""
         for axis, value in zip(self.axes, values, strict=True):
             check_integers(value, tuple(value.shape), -1, axis.count - 1, axis.name, agents)
             limit = f"-1 exactly where the {self.names[0]} is -1"
             reject((value < 0) != (values[0] < 0), value, label=axis.name, unit="", limit=limit, agents=agents)
-
-    def check_presence(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
-        """Raise `ValueError` where who takes part chose nothing but must, or who takes no part chose something."""
         chose, label = self.present(values), self.names[0]
         if not self.optional:
             reject(present & ~chose, values[0], label=label, unit="", limit="at least 0: it takes part", agents=agents)

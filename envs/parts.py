@@ -141,7 +141,7 @@ class Choice(Part):
         return xp.where(chosen, 1.0, -1.0)
 
     def check(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
-        """Raise `ValueError` for values that are no integers of their axis, or a -1 where there should be none, or one."""
+        """Raise `ValueError` for values that are no integers of their axis, or a -1 in the wrong place."""
         for axis, value in zip(self.axes, values, strict=True):
             check_integers(value, tuple(value.shape), -1, axis.count - 1, axis.name, agents)
             limit = f"-1 exactly where the {self.names[0]} is -1"

@@ -15,6 +15,7 @@ from fedtwin.core import records
 from fedtwin.core.randomness import Numbers, numbers
 from fedtwin.core.trees import take, tree_map
 from fedtwin.envs import SYSTEMS, make_system
+from fedtwin.envs.costs import Totals
 from fedtwin.envs.parts import Choice, Number, Part, Share, Simplex
 from fedtwin.envs.simulator import Simulator
 from fedtwin.envs.system import System
@@ -78,6 +79,18 @@ def declared(kind: Any) -> Mapping[str, Mapping[str, Any]]:
 
 def arrays(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def own_arrays(record: Any) -> Iterator[tuple[str, Any]]:
+    """The arrays of a record that declare the agents as their first axis."""
+    for name, about in declared(type(record)).items():
+        if about["axes"][:1] == ("N",):
+            yield name, getattr(record, name)
+
+
+def tells_presence(system: System) -> bool:
+    """Whether decisions say who takes part; numbers do not."""
+    return not isinstance(system.actions.parts[0], Number)
 
 
 def play(system: System, batch: tuple[int, ...] = (20,), seed: int = 0) -> tuple[Any, np.ndarray, Any, Any]:
@@ -279,16 +292,14 @@ def test_bad_decisions_are_refused_part_by_part(make: Any) -> None:
         for name in part.names:
             array = getattr(decision, name)
             for value, limit in wrong_values(part, name):
-                changed = array.copy()
-                changed[place] = value
-                with pytest.raises(
-                    ValueError, match=rf"{name} of {system.agents[place]} is .*must be .*{re.escape(limit)}"
-                ):
+                changed, whose = array.copy(), "" if part.of_round else f" of {system.agents[place]}"
+                changed[() if part.of_round else place] = value
+                with pytest.raises(ValueError, match=rf"{name}{whose} is .*must be .*{re.escape(limit)}"):
                     system.cost(state, dataclasses.replace(decision, **{name: changed}))
             wrong: list[tuple[Any, str]] = [
-                (array[:-1], rf"{name} has shape \({len(array) - 1},\), must be \({len(array)},\)"),
+                (array[None], rf"{name} has shape \(1, .*\), must be \({', '.join(map(str, array.shape))},?\)"),
                 (torch.from_numpy(array), f"{name} is an array of torch, must be of numpy like the state"),
-                (array.tolist(), f"{name} is a list, must be an"),
+                (array.tolist(), f"{name} is a (list|float|int), must be an"),
             ]
             if array.dtype.kind == "i":
                 wrong.append((array.astype(np.float64), f"{name} has dtype float64, must be integer"))
@@ -304,8 +315,9 @@ def test_who_can_take_part_does_and_nobody_else(make: Any) -> None:
     able, present = system.able(system.problem(state)), system.actions.present(decision)
     first, choice = system.actions.parts[0].names[0], system.actions.parts[0]
     np.testing.assert_array_equal(system.taking_part(decision), present.sum(axis=-1))
-    np.testing.assert_array_equal(system.taking_part(system.undecided(state)), 0)
-    if able is None:
+    if tells_presence(system):
+        np.testing.assert_array_equal(system.taking_part(system.undecided(state)), 0)
+    if able is None or not tells_presence(system):
         return
     assert not (present & ~able).any()
     mask = system.mask(state, system.undecided(state))
@@ -335,10 +347,10 @@ def test_decisions_keep_every_limit_and_violations_are_what_exceeds_one(make: An
     for name, value in arrays(system.cost(state, found.decision)).items():
         assert bool(np.isfinite(value).all()), name
     used = system.used(problem, wanted, found.decision)
+    beyond = np.zeros_like(found.projected) if used is None else used > rounding
     np.testing.assert_array_equal(found.projected, system.actions.differs(wanted, found.decision) | found.projected)
-    if system.action_size and used is not None:
-        np.testing.assert_array_equal(found.violated, used > rounding)
-        assert not (found.violated & ~found.projected & system.actions.present(wanted)).any()
+    np.testing.assert_array_equal(found.violated, beyond if system.action_size else beyond | found.projected)
+    assert not (found.violated & ~found.projected & system.actions.present(wanted)).any()
     for limit in system.limits(problem, wanted):
         assert not ((limit.used > rounding) & ~found.violated).any()
     assert_penalty(found)
@@ -527,6 +539,8 @@ def test_methods_are_pure(make: Any) -> None:
 @every_case
 def test_absent_agents_count_nothing_and_say_nothing(make: Any) -> None:
     system = make()
+    if not tells_presence(system):
+        return
     state, _, decision, _ = play(system, (50,))
     out = np.arange(len(system.agents)) % 2 == 0
     out = np.broadcast_to(out, decision_shape(system, decision))
@@ -535,12 +549,11 @@ def test_absent_agents_count_nothing_and_say_nothing(make: Any) -> None:
     assert_trees_close(cost, other, rtol=0)
     present = system.actions.present(quiet)
     assert not (present & out).any()
-    for name, about in declared(type(cost)).items():
-        value = getattr(cost, name)
-        assert bool(np.isfinite(value).all()), name
-        if about["axes"] == ("N",):
-            assert not value[~present].any(), name
-    if hasattr(cost, "round_time"):
+    for name in declared(type(cost)):
+        assert bool(np.isfinite(getattr(cost, name)).all()), name
+    for name, value in own_arrays(cost):
+        assert not value[~present].any(), name
+    if isinstance(cost, Totals):
         np.testing.assert_array_equal(cost.round_time, np.where(present, cost.client_time, 0.0).max(axis=-1))
         np.testing.assert_allclose(cost.energy, np.where(present, cost.client_energy, 0.0).sum(axis=-1))
 
@@ -556,10 +569,10 @@ def test_a_round_without_anybody_goes_on(make: Any) -> None:
     nobody = system.undecided(state)
     system.check_decision(state, nobody)
     cost = system.cost(state, nobody)
-    for name, value in arrays(cost).items():
-        assert not np.asarray(value).any(), name
+    for name, value in own_arrays(cost):
+        assert not (value.any() and tells_presence(system)), name
     progress = system.predict(state, nobody)
-    assert not progress.amount.any()
+    assert not (progress.amount.any() and tells_presence(system))
     after = system.advance(state, nobody, system.draw(numbers(0, 0, 1, (3,))), cost, progress)
     assert bool(np.isfinite(system.reward(after, cost, progress)).all())
     assert bool(np.isfinite(system.actions_of(nobody)).all())

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedtwin.baselines import SOLVERS
 from fedtwin.envs import SYSTEMS, environment_id, make_system
 from fedtwin.envs.observations import Field
 from fedtwin.envs.system import System
+from fedtwin.evaluation.methods import methods_of
 
 PAGES = Path(__file__).parent / "systems"
 BLOCK = re.compile(r"<!-- begin (?P<name>[\w ]+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
@@ -94,7 +94,7 @@ def actions(system: System) -> str:
 
 def baselines(name: str) -> str:
     """Tabulate the solvers with the first line of their docstrings."""
-    rows = [(f"`{method}`", str(solve.__doc__).strip().split("\n")[0]) for method, solve in SOLVERS[name].items()]
+    rows = [(f"`{method}`", str(solve.__doc__).strip().split("\n")[0]) for method, solve in methods_of(name).items()]
     return table(("method", "what it does"), rows)
 
 
@@ -127,7 +127,7 @@ def render(name: str, text: str) -> str:
 
 def stale() -> list[Path]:
     """Return the pages whose tables are not what the code says."""
-    pages = [PAGES / f"{name}.md" for name in SOLVERS]
+    pages = [PAGES / f"{name}.md" for name in SYSTEMS]
     return [page for page in pages if render(page.stem, page.read_text()) != page.read_text()]
 
 

@@ -6,13 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..baselines import SOLVERS
 from ..core.arrays import Array
 from ..core.checks import to_numpy
 from ..core.randomness import generator, spread
 from ..envs.simulator import Outcome, Simulator
 from ..envs.system import System
-from .methods import default_reference
+from .methods import default_reference, find_method
 
 SEED = spread(0, "held_out")
 
@@ -32,7 +31,7 @@ class HeldOut:
         self._simulator = Simulator(system, twins)
         self._rounds = rounds
         self.reference = reference or default_reference(system.name)
-        solve, rng = SOLVERS[system.name][self.reference], generator(SEED, 0, 0, 1)
+        solve, rng = find_method(system.name, self.reference), generator(SEED, 0, 0, 1)
         self._simulator.reset(SEED)
         played = [self._simulator.play(solve(system, self._simulator.state, rng)) for _ in range(rounds)]
         self._reached = np.concatenate([self._objective(outcome) for outcome in played])

@@ -1,15 +1,32 @@
 """The methods that an evaluation knows, classical and learned: by name, with what is usual for each system."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from ..agents.schedulers import builders
 from ..baselines import SOLVERS, solver_module
+from ..baselines.solver import Solver, stream
 from ..core.checks import unknown_name
+
+
+def at_random(system: Any, state: Any, rng: np.random.Generator | None = None) -> Any:
+    """Random actions, and what the system makes of them: the method of a system that has no other."""
+    space, own = system.action_space(), system.agent_state(state)
+    space.seed(int(stream(rng).integers(2**31)))
+    actions = np.reshape([space.sample() for _ in range(own.size)], (*own.shape, *system.action_shape))
+    return system.decide(system.believed(state), actions, validate=False)
+
+
+def methods_of(system: str) -> Mapping[str, Solver]:
+    """Return the methods of a system by name; those that it has of its own come first."""
+    return SOLVERS[system] if system in SOLVERS else {"random": at_random}
 
 
 def usual_methods(system: str) -> tuple[str, ...]:
     """Return the methods that are compared when none are named: quick at any size."""
-    return tuple(getattr(solver_module(system), "DEFAULTS", SOLVERS[system]))
+    return tuple(getattr(solver_module(system), "DEFAULTS", methods_of(system)))
 
 
 def reference_among(system: str, methods: tuple[str, ...]) -> str:
@@ -20,7 +37,7 @@ def reference_among(system: str, methods: tuple[str, ...]) -> str:
 
 def default_reference(system: str) -> str:
     """Return the method of a system that agents are held against."""
-    return reference_among(system, (*usual_methods(system), *SOLVERS[system]))
+    return reference_among(system, (*usual_methods(system), *methods_of(system)))
 
 
 def find_method(system: str, method: str) -> Any:
@@ -35,6 +52,7 @@ def find_method(system: str, method: str) -> Any:
         if name not in builders(system):
             raise unknown_name(f"method of {system} with weights", name, builders(system))
         return builders(system)[name](path)
-    if name not in SOLVERS[system]:
-        raise unknown_name(f"method of {system}", name, SOLVERS[system])
-    return SOLVERS[system][name]
+    known = methods_of(system)
+    if name not in known:
+        raise unknown_name(f"method of {system}", name, known)
+    return known[name]

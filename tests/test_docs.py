@@ -90,6 +90,23 @@ def test_cost_of_slots_counts_collisions() -> None:
 """
 """The toy's own test, as a newcomer would write it."""
 
+NAMES = ("id", "actions", "observation local", "presets", "parameters", "baselines")
+TOY_PAGE = "# Slots and powers\n\nAfter [*A paper*](https://example.org/paper).\n" + "".join(
+    f"\n<!-- begin {name} -->\n<!-- end {name} -->\n" for name in NAMES
+)
+"""The toy's page, before `make docs`."""
+
+COMMANDS = (
+    "docs/generate.py",
+    "docs/readme.py",
+    "docs/generate.py --check",
+    "docs/readme.py --check",
+    "train.py slots --steps 60 --learn-after 20 --batch 4 --num-envs 4 --held-out 3 --score-every 30 --output trained",
+    "evaluate.py slots --methods random ddpg:trained/best.safetensors --twins 3 --jobs 1 --output compared",
+    "evaluate.py slots --twins 2 --jobs 1 --output usual",
+)
+"""What a newcomer runs of the toy, beside its tests."""
+
 
 @pytest.mark.usefixtures("_listed")
 def test_toy_passes_the_official_suites() -> None:
@@ -220,11 +237,24 @@ def test_toy_touches_the_files_that_its_page_names(tmp_path: Path) -> None:
     log.write_text(log.read_text().replace("(unreleased)\n", "(unreleased)\n\n- The slots system.", 1))
     page = (DOCS / "adding_a_system.md").read_text()
     (existing,) = re.findall(r"Lines in files that exist:\n\n(.*?)\n\nNew files", page, re.DOTALL)
+    (copy / "docs" / "systems" / "slots.md").write_text(TOY_PAGE)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for line in COMMANDS:
+        done = subprocess.run(
+            [sys.executable, *line.split()], cwd=copy, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
+        assert "Traceback" not in done.stderr
     assert changed(copy) == set(re.findall(r"^- `([\w/.]+)`", existing, re.MULTILINE))
     assert len(changed(copy)) <= 3
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "slots or stems_agree or pages"]
-    tests = [f"tests/test_{stem}.py" for stem in ("slots", "systems", "views", "vector", "packaging", "docs")]
+    assert (
+        "| [`slots`](docs/systems/slots.md) | `fedtwin/Slots-v0` | slots and powers |"
+        in (copy / "README.md").read_text()
+    )
+    assert "| `random` | Random actions" in (copy / "docs" / "systems" / "slots.md").read_text()
+    selected = "slots or stems_agree or pages or table_of_systems"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", selected]
+    tests = [f"tests/test_{stem}.py" for stem in ("slots", "systems", "views", "vector", "packaging", "docs", "readme")]
     done = subprocess.run([*command, *tests], cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
     collected = subprocess.run(

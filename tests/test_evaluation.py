@@ -20,7 +20,7 @@ from fedtwin import evaluate
 from fedtwin.agents import D3QN, D3QNSettings
 from fedtwin.baselines import SOLVERS
 from fedtwin.core.files import write_atomically
-from fedtwin.core.randomness import numbers
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take
 from fedtwin.envs import SYSTEMS, make_system, vector_env
 from fedtwin.envs.association import AssociationSystem
@@ -516,6 +516,25 @@ def test_a_system_of_ones_own_is_evaluated(tmp_path: Path) -> None:
     assert (folder / "results.csv").read_text().startswith("method,seed,twin,round,round_time,decision_time,")
     plan = make_plan("slots", None, {"twins": 5, "rounds": 2, "num_slots": 6})
     assert not Store(folder, plan.identity()).missing(plan.items())
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_system_without_solvers_is_compared_with_random_actions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(SOLVERS, "slots")
+    main(["slots", "--twins", "3", "--jobs", "1", "--output", str(tmp_path)])
+    assert [row["method"] for row in json.loads((tmp_path / "results.json").read_text())["table"]] == ["random"]
+    system = make_system("slots")
+    assert HeldOut(system, 3).reference == "random"
+    with pytest.raises(ValueError, match="unknown method of slots 'greedy'; did you mean 'random'"):
+        find_method("slots", "greedy")
+    state = system.start(system.draw(numbers(0, 0, 0, (5,))))
+    decisions = [find_method("slots", "random")(system, state, generator(seed, 0, 0)) for seed in (1, 1, 2)]
+    for decision in decisions:
+        system.check_decision(state, decision, complete=True)
+    assert np.array_equal(decisions[0].power, decisions[1].power)
+    assert not np.array_equal(decisions[0].power, decisions[2].power)
 
 
 def test_predicted_progress_may_carry_information(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

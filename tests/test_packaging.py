@@ -38,8 +38,8 @@ def test_only_the_command_lines_stand_in_the_root() -> None:
 def test_stems_agree(name: str) -> None:
     assert SYSTEMS[name].name == name
     assert set(SOLVERS) <= set(SYSTEMS)
-    solved = (f"baselines/{name}.py", f"docs/systems/{name}.md") if name in SOLVERS else ()
-    for path in (f"envs/{name}.py", f"tests/test_{name}.py", *solved):
+    solved = (f"baselines/{name}.py",) if name in SOLVERS else ()
+    for path in (f"envs/{name}.py", f"tests/test_{name}.py", f"docs/systems/{name}.md", *solved):
         assert (ROOT / path).is_file()
     assert SYSTEMS[name].__module__ == f"fedtwin.envs.{name}"
 

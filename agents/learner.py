@@ -306,7 +306,8 @@ class Learner(ABC):
             raise ValueError(f"{source} holds {values.get('agent', 'no agent')}, not {cls.kind}")
         lists = {name: tuple(v) if isinstance(v, list) else v for name, v in values["shape"].items()}
         shape = cls.shape_type(**lists) if env is None else cls.shape_type.of(env)
-        agent = cls(shape, cls.settings_type.create(values["settings"]), seed=values["seed"], device=device)
+        settings = {"optimizer" if name == "optimiser" else name: v for name, v in values["settings"].items()}
+        agent = cls(shape, cls.settings_type.create(settings), seed=values["seed"], device=device)
         for name, part in agent._parts(tensors).items():
             network: nn.Module = getattr(agent, name)
             expected = {key: tensor.shape for key, tensor in network.state_dict().items()}

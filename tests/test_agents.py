@@ -15,7 +15,7 @@ from fedtwin.agents.d3qn import Shape
 from fedtwin.agents.networks import IndependentNetworks, PairNetwork, StackedLinear, dueling
 from fedtwin.agents.replay import Batch, Replay
 from fedtwin.agents.training import BEST, CHECKPOINT, Schedule, train
-from fedtwin.core.checkpoint import write_checkpoint
+from fedtwin.core.checkpoint import read_checkpoint, write_checkpoint
 from fedtwin.core.log import LOG
 from fedtwin.evaluation.held_out import HeldOut
 from gymnasium import spaces
@@ -470,6 +470,15 @@ def test_saved_agents_act_alike(tmp_path: Path) -> None:
     wide = D3QN.load(tmp_path / "agent.safetensors", env=larger)
     seen, infos = larger.reset(seed=0)
     assert wide.act(seen, infos["action_mask"]).shape == (2,)
+
+
+def test_weights_with_the_old_name_of_a_setting_are_read(tmp_path: Path) -> None:
+    agent, path = small_run(tmp_path)[0], tmp_path / "agent.safetensors"
+    agent.save(path)
+    tensors, values = read_checkpoint(path)
+    values["settings"]["optimiser"] = values["settings"].pop("optimizer")
+    write_checkpoint(path, tensors, values)
+    assert D3QN.load(path).settings == agent.settings
 
 
 def test_bad_files_and_shapes_are_named(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_specs_hold(kind: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("name", "kind"), BOXES)
 def test_specs_of_boxes_hold(name: str, kind: dict[str, Any]) -> None:
     env = torchrl_env(name, 3, **kind)
+    assert env.max_cycles == kind["max_cycles"]
     check_env_specs(env)
     action, agents = env.action_spec["agents", "action"], len(env.system.agents)
     assert action.shape == (3, agents, env.system.action_size)

@@ -4,6 +4,7 @@ Importing this package registers every system with Gymnasium and with PettingZoo
 """
 
 import functools
+import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from .views.vector import VectorView
 
 if TYPE_CHECKING:
     import torch
+
+__version__ = importlib.metadata.version("fedtwin")
 
 SYSTEMS: Mapping[str, type[System]] = {
     "association": AssociationSystem,
@@ -174,6 +177,7 @@ __all__ = [
     "ParallelView",
     "System",
     "VectorView",
+    "__version__",
     "aec_env",
     "central_env",
     "environment_id",

@@ -1,6 +1,7 @@
 """Official suites and our own, over every system and view, warnings as errors."""
 
 import functools
+import importlib.metadata
 import pickle
 import types
 from collections.abc import Callable
@@ -164,6 +165,15 @@ def test_registration(name: str) -> None:
 
 
 # Our own.
+
+
+@pytest.mark.parametrize("make", [*(make for make, _ in VIEWS.values()), envs.vector_env])
+@pytest.mark.parametrize("name", envs.SYSTEMS)
+def test_views_and_the_package_tell_how_long_an_episode_is_and_which_version_plays(name: str, make: Any) -> None:
+    assert make(name, max_cycles=7).unwrapped.max_cycles == 7
+    made: Any = gymnasium.make if make is envs.central_env else gymnasium.make_vec
+    assert made(envs.environment_id(name), max_cycles=3).unwrapped.max_cycles == 3
+    assert envs.__version__ == importlib.metadata.version("fedtwin")
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -62,7 +62,7 @@ class SingleView:
             learning: "analytic" (progress is predicted) or "live" (every step trains a round).
             task: what is learned live: a name, a path or a `fedtwin.federated.task.Task`; None: the digits.
         """
-        self.system = system
+        self.system, self.max_cycles = system, system.params.max_cycles
         self.render_mode = render_mode
         self.mask = check_mask_style(mask)
         self._simulator = Simulator(system, learning=make_learning(system, learning, task, 1))

@@ -75,7 +75,7 @@ class TorchRLView(EnvBase):  # type: ignore[misc] # TorchRL is not among the pac
         """
         system.actions.require_plain(type(self).__name__)
         super().__init__(device=torch.device(device), batch_size=torch.Size([num_envs]))
-        self.system = system
+        self.system, self.max_cycles = system, system.params.max_cycles
         self.group_map = {} if system.turns else {GROUP: list(system.agents)}
         warn_retired("shared_draws", shared_draws, randomness.SHARED_DRAWS)
         self._settings: dict[str, Any] = {"validate": validate}

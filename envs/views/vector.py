@@ -65,7 +65,7 @@ class VectorView(VectorEnv[Any, Any, Any]):
         mode = AutoresetMode(autoreset_mode)
         if mode not in MODES:
             raise ValueError(f"autoreset_mode is {mode}, must be NEXT_STEP or SAME_STEP")
-        self.system = system
+        self.system, self.max_cycles = system, system.params.max_cycles
         self.num_envs = num_envs
         self.mask = check_mask_style(mask)
         self.mask_name = system.mask_name
@@ -124,10 +124,12 @@ class VectorView(VectorEnv[Any, Any, Any]):
 
     def play(self, actions: Any) -> Outcome | None:
         """Play a round or a turn; None while no copy completes a round."""
-        if self.system.turns:
-            return self.simulator.take_turn(self._turn_actions(actions))
         system, array = self.system, self._array(actions)
-        check_shape(array, (self.num_envs, system.actions.joint_size(len(system.agents))), "actions")
+        joint = () if system.turns else (system.actions.joint_size(len(system.agents)),)
+        check_shape(array, (self.num_envs, *joint), "actions")
+        if system.turns:
+            self.simulator.check_turn(array)
+            return self.simulator.take_turn(array)
         return self.simulator.step(system.actions.apart(array, len(system.agents)))
 
     def decided(self, outcome: Outcome) -> Array:
@@ -144,13 +146,6 @@ class VectorView(VectorEnv[Any, Any, Any]):
         if not xp.isdtype(array.dtype, "integral"):
             raise ValueError(f"actions have dtype {array.dtype}, must be integer")
         return xp.astype(array, xp.int64)
-
-    def _turn_actions(self, actions: Any) -> Array:
-        """Return the actions `(B,)` of the agents in turn; those of copies that only begin anew are not looked at."""
-        array = self._array(actions)
-        check_shape(array, (self.num_envs,), "actions")
-        self.simulator.check_turn(array)
-        return array
 
     def _seen(self, infos: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         observations, masks = self._flat(self.simulator.visible()), self.action_masks()

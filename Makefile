@@ -57,7 +57,7 @@ lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests
-	$(BIN)/python tools/structure.py imports functions
+	$(BIN)/python tools/structure.py imports functions names
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,14 +24,13 @@ fedtwin-evaluate() { "$PYTHON" -m fedtwin.evaluate "$@"; }
 
 
 def run_page(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run every block in order and yield its language and what it printed."""
-    names: dict[str, Any] = {}
+    """Run every block in order, each as a script of its own, and yield its language and what it printed."""
     environment = {**os.environ, **FEWER, "PYTHON": sys.executable}
     for language, code in re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL):
         if language == "python":
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
-                exec(code, names)
+                exec(code, {})
             yield language, out.getvalue().strip()
         else:
             command = ["bash", "-c", COMMANDS + code]

@@ -30,7 +30,7 @@ def read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[spaces.Space[Any], space
         ValueError: observations that are no box, or actions that no learner here reads (`Actions.require_plain`).
     """
     observations, system = env.single_observation_space, getattr(env, "system", None)
-    if system is not None:
+    if isinstance(system, System):
         system.actions.require_plain("a learner of fedtwin.agents")
     if not isinstance(observations, spaces.Box):
         raise ValueError(f"observations are {observations}, must be a Box: leave mask='info'")

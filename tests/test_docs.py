@@ -214,7 +214,7 @@ def test_toy_learns_live() -> None:
 
 def changed(copy: Path) -> set[str]:
     """Return the files of the project that a copy has otherwise."""
-    files = (path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
+    files = (path.relative_to(copy) for path in copy.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {str(path) for path in files if (ROOT / path).exists() and differ(copy / path, ROOT / path)}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core import randomness
 from ..core.checkpoint import prefixed, read_checkpoint, select, write_checkpoint
+from ..envs.system import System
 from .replay import Replay
 from .training import Schedule, optimizer_tensors, restore_optimizer, train
 from .weights import find_weights

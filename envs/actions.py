@@ -37,30 +37,27 @@ class Actions:
         """
         self.decision, self.parts = decision, parts
         self.names = tuple(name for part in parts for name in part.names)
-        needed = {field.name for field in dataclasses.fields(decision) if field.default is dataclasses.MISSING}
-        if len(set(self.names)) < len(self.names) or not needed <= set(self.names) <= set(names_of(decision)):
-            fields = ", ".join(names_of(decision))
-            raise ValueError(
-                f"the parts are {', '.join(self.names)}, the fields of {decision.__name__} {fields}: "
-                "make them the same names"
-            )
+        self._check_layout()
         self.choices = tuple(part for part in parts if isinstance(part, Choice))
         self.counts = tuple(choice.size for choice in self.choices)
         self.num_choices = sum(self.counts)
         self.discrete = len(self.choices) == len(parts)
         self.size = 0 if self.discrete else sum(part.size for part in parts)
         self.of_round = sum(part.size for part in parts if part.of_round)
-        kinds = [(not isinstance(part, Choice), part.of_round) for part in parts]
-        if kinds != sorted(kinds) or parts[0].of_round:
-            raise ValueError(
-                f"the parts are {', '.join(self.names)}: choices must come first, numbers of the round last, behind "
-                "something of each agent"
-            )
         ends = itertools.accumulate(part.size for part in parts)
         boxes = [slice(end - part.size, end) for part, end in zip(parts, ends, strict=True)]
         self._places: Sequence[Any] = range(len(parts)) if self.discrete else boxes
         self._ordered = self.names == names_of(decision)[: len(self.names)]
         self._idle: dict[Any, Array] = {}
+
+    def _check_layout(self) -> None:
+        names, known = ", ".join(self.names), names_of(self.decision)
+        needed = {field.name for field in dataclasses.fields(self.decision) if field.default is dataclasses.MISSING}
+        if len(set(self.names)) < len(self.names) or not needed <= set(self.names) <= set(known):
+            raise ValueError(f"the parts {names} must be the fields of {self.decision.__name__}: {', '.join(known)}")
+        kinds = [(not isinstance(part, Choice), part.of_round) for part in self.parts]
+        if kinds != sorted(kinds) or self.parts[0].of_round:
+            raise ValueError(f"the parts {names} must be choices, then what else is each agent's, then the round's")
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -160,12 +157,10 @@ class Actions:
             shape = actions.shape[: actions.ndim - len(self.shape)]
             able = xp.ones(shape, dtype=xp.bool, device=actions.device)
         values: list[Array] = []
-        present, columns = able, self._columns(actions if self.discrete else xp.astype(actions, dtype))
+        present, columns = able, self._columns(as_int64(actions) if self.discrete else xp.astype(actions, dtype))
         for part, column in zip(self.parts, columns, strict=True):
-            if self.discrete and isinstance(part, Choice):
-                values += part.of_index(as_int64(column), present)
-            else:
-                values += part.decode(column, present)
+            read = part.of_index if self.discrete and isinstance(part, Choice) else part.decode
+            values += read(column, present)
             if part is self.parts[0] is not self.parts[-1]:
                 present = able & part.present(values)
         return self.made(values)

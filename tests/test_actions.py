@@ -282,7 +282,7 @@ def test_a_logarithm_of_what_is_not_above_0_is_refused(low: float) -> None:
 @pytest.mark.parametrize("parts", [(NUMBERS[0], MODE), (MODE, NUMBERS[-1], NUMBERS[0]), (NUMBERS[-1], NUMBERS[-1])])
 def test_parts_in_another_order_are_refused(parts: Any) -> None:
     parts = list(dict.fromkeys(parts))
-    with pytest.raises(ValueError, match="choices must come first, numbers of the round last, behind something of"):
+    with pytest.raises(ValueError, match="must be choices, then what else is each agent's, then the round's"):
         record(*parts)
 
 
@@ -361,7 +361,7 @@ def test_decisions_are_built_by_name() -> None:
 @pytest.mark.parametrize("parts", [(LANE, CELL), (LANE, CELL, MODE, MODE), (LANE, CELL, MODE, NUMBERS[0])])
 def test_parts_that_are_not_the_fields_of_the_decision_are_refused(parts: Any) -> None:
     names = ", ".join(name for part in parts for name in part.names)
-    message = f"the parts are {names}, the fields of Picked lane, row, column, mode: make them the same names"
+    message = f"the parts {names} must be the fields of Picked: lane, row, column, mode"
     with pytest.raises(ValueError, match=message):
         Actions(Picked, *parts)
 

@@ -324,7 +324,7 @@ def test_the_command_writes_learning_into_its_report(tmp_path: Path, capsys: pyt
     assert "must be JSON" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command, "--task-options", '{"alpha": 9}', "--num-clients", "4", "--output", str(tmp_path)])
-    assert "choose another --output" in capsys.readouterr().err
+    assert "choose another folder" in capsys.readouterr().err
 
 
 # Long runs.

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..core import randomness
 from ..core.checkpoint import prefixed, read_checkpoint, select, write_checkpoint
-from ..envs.system import System
 from .replay import Replay
 from .training import Schedule, optimizer_tensors, restore_optimizer, train
 from .weights import find_weights
@@ -30,9 +29,9 @@ def read_spaces(env: VectorEnv[Any, Any, Any]) -> tuple[spaces.Space[Any], space
     Raises:
         ValueError: observations that are no box, or actions that no learner here reads (`Actions.require_plain`).
     """
-    observations, system = env.single_observation_space, getattr(env, "system", None)
-    if isinstance(system, System):
-        system.actions.require_plain("a learner of fedtwin.agents")
+    observations, declared = env.single_observation_space, getattr(getattr(env, "system", None), "actions", None)
+    if declared is not None:
+        declared.require_plain("a learner of fedtwin.agents")
     if not isinstance(observations, spaces.Box):
         raise ValueError(f"observations are {observations}, must be a Box: leave mask='info'")
     return env.single_action_space, observations

@@ -97,7 +97,8 @@ def summed(values: Array, index: Array, size: int) -> Array:
     Returns:
         `(..., size)`; agents with -1 count nowhere.
     """
-    if isinstance(index, np.ndarray):
+    # Both ways add in the order of the agents; `bincount` adds in float64.
+    if isinstance(index, np.ndarray) and (index.size > FEW or values.dtype != np.float64):
         return _binned(index, size, np.broadcast_to(values, index.shape).ravel()).astype(values.dtype)
     return namespace(values).where(one_hot(index, size), values[..., None], 0.0).sum(axis=-2)
 

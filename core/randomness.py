@@ -4,8 +4,9 @@ What a round draws are `Numbers`: functions of where they stand. Whatever else t
 of samples, stochastic solvers, learners) has a generator.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -113,6 +114,14 @@ class Places(NamedTuple):
     stream: int
 
 
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    """Return the compiled loop, which is loaded when numbers are first drawn."""
+    from .philox_kernel import fill
+
+    return fill
+
+
 def shares(places: Places, blocks: Array, dtype: str) -> Array:
     """Return the words of blocks as evenly spread shares in (0, 1): (word + 1/2) / 2^32.
 
@@ -126,10 +135,8 @@ def shares(places: Places, blocks: Array, dtype: str) -> Array:
     """
     copies, count = places.seed.shape[0], blocks.shape[1]
     if COMPILES and isinstance(blocks, np.ndarray):
-        from .philox_kernel import fill
-
         found = np.empty((copies, count, philox.LANES), dtype)
-        fill(*places, blocks, UNUSED_BITS[dtype], found)
+        _compiled()(*places, blocks, UNUSED_BITS[dtype], found)
         return found.reshape(copies, -1)
     seed, episode, cycle = (place[:, None] for place in places[:3])
     words = philox.block(blocks, cycle, episode, places.stream, seed & philox.WORD, seed >> 32)

@@ -72,9 +72,12 @@ class Fading:
         """
         servers = self.links[1]
         each = -(-servers * self.blocks // philox.LANES)
-        numbers = rows[..., None] * each + (arange_like(each, rows) + self.first)
+        numbers = rows + self.first
+        if each > 1:
+            numbers = (rows * each)[..., None] + (arange_like(each, rows) + self.first)
+            numbers = numbers.reshape(rows.shape[0], -1)
         places = Places(self.seed.reshape(-1), self.episode.reshape(-1), self.cycle.reshape(-1), self.stream)
-        found = shares(places, numbers.reshape(rows.shape[0], -1), self.dtype)
+        found = shares(places, numbers, self.dtype)
         wanted = found.reshape(found.shape[0], rows.shape[1], -1)[..., : servers * self.blocks]
         powers = exponential(wanted)
         return powers if self.blocks == 1 else powers.reshape(*powers.shape[:-1], servers, self.blocks).mean(-1)

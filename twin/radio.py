@@ -1,6 +1,8 @@
 """The radio link: path loss, fading, SINR, rate, delay, energy. Equation numbers: Zhao et al., JSAC 2023."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -45,6 +47,14 @@ def faded_gain(*, mean_gain: Array, fading: Array) -> Array:
     return mean_gain[..., None] * fading
 
 
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    """Return the compiled loops, which are loaded when interference is first computed."""
+    from .radio_kernel import interference as loops
+
+    return loops
+
+
 def interference(*, sent: Array, heard: Array, server: Array, channel: Array, num_channels: int) -> tuple[Array, Array]:
     """Power that disturbs each client's links, the sums in the denominators of eqs (10) and (15), in O(N M).
 
@@ -64,11 +74,9 @@ def interference(*, sent: Array, heard: Array, server: Array, channel: Array, nu
     """
     xp, shape = namespace(sent), channel.shape
     if xp is np and COMPILES:
-        from .radio_kernel import interference as loops
-
         up, down = (np.zeros((math.prod(shape[:-1]), shape[-1]), sent.dtype) for _ in range(2))
         sent, heard = (power.reshape(*up.shape, -1) for power in (sent, heard))
-        loops(sent, heard, server.reshape(up.shape), channel.reshape(up.shape), num_channels, up, down)
+        _compiled()(sent, heard, server.reshape(up.shape), channel.reshape(up.shape), num_channels, up, down)
         return up.reshape(shape), down.reshape(shape)
     on_channel, own = one_hot(channel, num_channels), one_hot(server, sent.shape[-1])
     # (..., N, K, M): what each client adds on each channel at each server, and where it is itself.

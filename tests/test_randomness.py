@@ -142,6 +142,15 @@ def test_fading_is_the_same_read_singly_or_as_a_whole(
     np.testing.assert_array_equal(np.asarray(after), other.uniform((3,), "float64"))
 
 
+def test_fading_takes_the_numbers_behind_those_before() -> None:
+    rng = numbers(3, 1, 4)
+    rng.uniform((5,), "float64")  # Two blocks.
+    fading = Fading.drawn(rng, (2, 4, 3), 1, "float64").full()
+    for client, channel in np.ndindex(2, 3):
+        words = np.array(philox.block(2 + 3 * client + channel, 4, 1, 0, 3, 0))
+        np.testing.assert_allclose(fading[client, :, channel], -np.log((words + 0.5) / 2**32), rtol=1e-14)
+
+
 def test_fading_averages_independent_blocks() -> None:
     rng = numbers(0, 0, 0, (500,))
     single, several = (np.array(Fading.drawn(rng, (16, 4, 10), blocks, "float64")) for blocks in (1, 4))

@@ -12,5 +12,5 @@ MUTATIONS = (
     Mutation("fading of the client before", "envs/fading.py", "rows = used + arange_like(clients, channel, channels)", "rows = used + arange_like(clients, channel, channels - 1)"),
     Mutation("fading begins with the round's first numbers", "envs/fading.py", "numbers = rows + self.first", "numbers = 1 * rows"),
     Mutation("training plays what is evaluated", "core/randomness.py", "return SPACES[space] + check_seed", "return check_seed"),
-    Mutation("round does not move the generator", "core/randomness.py", "0, 0, cycle, stream", "0, 0, 0, stream"),
+    Mutation("round does not move the generator", "core/randomness.py", "0, 0, cycle, stream", "0, 0, 0, stream", ("tests/test_association.py",)),
 )  # fmt: skip

@@ -17,16 +17,16 @@ WORK: Mapping[str, str] = {
     "`import gymnasium, pettingzoo`": "import gymnasium, pettingzoo",
     "`import torch`": "import torch",
     "`import fedtwin.envs`": "import fedtwin.envs",
-    '`gymnasium.make("fedtwin/Association-v0")` to the first step': (
-        "import fedtwin.envs, gymnasium; env = gymnasium.make('fedtwin/Association-v0');"
+    '`gymnasium.make("fedtwin/Association-v1")` to the first step': (
+        "import fedtwin.envs, gymnasium; env = gymnasium.make('fedtwin/Association-v1');"
         "env.reset(seed=0); env.step(env.action_space.sample())"
     ),
     "`fedtwin-evaluate --help`": "from fedtwin.evaluate import main; main(['--help'])",
     "`fedtwin-train --help`": "from fedtwin.train import main; main(['--help'])",
     "first swap matching, compiled by an earlier process": (
-        "from fedtwin.baselines import SOLVERS; from fedtwin.core.randomness import generator;"
+        "from fedtwin.baselines import SOLVERS; from fedtwin.core.randomness import numbers;"
         "from fedtwin.envs import make_system; system = make_system('association');"
-        "SOLVERS['association']['swap_matching'](system, system.start(system.draw(generator(0, 0, 0))))"
+        "SOLVERS['association']['swap_matching'](system, system.start(system.draw(numbers(0, 0, 0))))"
     ),
 }
 """What a process does, by what the table calls it."""

@@ -67,7 +67,7 @@ class Learner(ABC):
         self.device = torch.device(device)
         self.seed = randomness.check_seed(seed, "seed")
         self.about: dict[str, Any] = {}
-        self._build(randomness.batch_generator(torch.device("cpu"), [self.seed], 0))
+        self._build(randomness.torch_generator(torch.device("cpu"), self.seed, 0))
 
     @classmethod
     def for_env(cls, env: VectorEnv[Any, Any, Any], settings: Any = None, **options: Any) -> Self:
@@ -146,7 +146,7 @@ class Learner(ABC):
             raise ValueError(f"the environment begins anew by {mode}, must be NEXT_STEP: ends are learned from")
         self.env, self.total, self.same_step = env, steps, mode is AutoresetMode.SAME_STEP
         self.transitions = self.updates = 0
-        self.generator = randomness.batch_generator(self.device, [self.seed], 1)
+        self.generator = randomness.torch_generator(self.device, self.seed, 1)
         self.memory, self.optimizers = self._memory(env.num_envs), self._optimizers()
         self._seen(*env.reset(seed=self.seed if seed is None else seed))
         self._idle = torch.zeros(env.num_envs, dtype=torch.bool, device=self.device)

@@ -71,31 +71,12 @@ def check_seed(value: Any, label: str, below: int = 1 << 63) -> int:
     return int(value)
 
 
-def batch_generator(device: "torch.device | None", seeds: list[int], episode: int) -> Any:
-    """Make the fast generator that draws for a whole batch from this episode on: NumPy's, or one of a torch device."""
-    sequence = np.random.SeedSequence((episode, *seeds))
-    if device is None:
-        return np.random.Generator(np.random.SFC64(sequence))
+def torch_generator(device: "torch.device", seed: int, stream: int) -> "torch.Generator":
+    """Make a generator of torch, on its device; streams of one seed are independent."""
     import torch
 
-    return torch.Generator(device).manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
-
-def generator_state(rng: Any) -> Any:
-    """Return the state of a generator: plain numbers for NumPy's, a tensor for torch's."""
-    if torch_of(rng):
-        return rng.get_state()
-    state = rng.bit_generator.state
-    return {**state, "state": {name: np.asarray(value).tolist() for name, value in state["state"].items()}}
-
-
-def restore_generator(rng: Any, state: Any) -> None:
-    """Put a generator into a state that `generator_state` returned."""
-    if torch_of(rng):
-        rng.set_state(state)
-    else:
-        words = {name: np.array(value, np.uint64) for name, value in state["state"].items()}
-        rng.bit_generator.state = {**state, "state": words}
+    word = np.random.SeedSequence((stream, seed)).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(word >> np.uint64(1)))
 
 
 UNUSED_BITS: Mapping[str, int] = {"float64": 0, "float32": 9}

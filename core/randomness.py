@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import philox
-from .arrays import COMPILES, Array, arange_like, cast, namespace, torch_of
+from .arrays import Array, arange_like, cast, namespace, torch_of
+from .compiling import worth_compiling
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +116,7 @@ def shares(places: Places, blocks: Array, dtype: str) -> Array:
         `(B, 4 n)`, never 0 or 1.
     """
     copies, count = places.seed.shape[0], blocks.shape[1]
-    if COMPILES and isinstance(blocks, np.ndarray):
+    if isinstance(blocks, np.ndarray) and worth_compiling(copies * count):
         found = np.empty((copies, count, philox.LANES), dtype)
         _compiled()(*places, blocks, UNUSED_BITS[dtype], found)
         return found.reshape(copies, -1)

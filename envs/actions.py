@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..core.arrays import Array, arange_like, as_int64, counted, namespace, one_hot
+from ..core.arrays import Array, arange_like, as_int64, clip, counted, namespace, one_hot
 from ..core.checks import check_box, check_integers, check_same_library, check_shape
 from ..core.records import names_of
 from .observations import Field
@@ -111,9 +111,9 @@ class Actions:
         """Return actions brought into their space, NaN to 0."""
         xp = namespace(actions)
         if not self.discrete:
-            return xp.clip(xp.where(xp.isnan(actions), xp.zeros_like(actions), actions), -1.0, 1.0)
+            return clip(xp.where(xp.isnan(actions), xp.zeros_like(actions), actions), -1.0, 1.0)
         last = xp.asarray(self.counts, device=actions.device) - 1
-        return xp.minimum(xp.clip(actions, 0, None), last if self.shape else last[0])
+        return xp.minimum(clip(actions, 0), last if self.shape else last[0])
 
     def one(self, value: Any, agent: str) -> np.ndarray:
         """Return the action of one agent, int64 or float32.
@@ -197,7 +197,7 @@ class Actions:
             part.encode(own if part in self.choices else [xp.astype(value, kind) for value in own], present)
             for part, own in zip(self.parts, values, strict=True)
         ]
-        return xp.astype(xp.clip(xp.concat(columns, axis=-1), -1.0, 1.0), xp.float32)
+        return xp.astype(clip(xp.concat(columns, axis=-1), -1.0, 1.0), xp.float32)
 
     def values(self, decision: Any) -> list[list[Array]]:
         """Return the decision's values, part by part."""
@@ -273,7 +273,7 @@ class Actions:
             return namespace(present).zeros_like(present[..., 0], dtype=namespace(present).int64)
         holders = self.holders(decision)
         xp = namespace(holders)
-        return xp.sum(xp.clip(holders - 1, 0, None), axis=-1)
+        return xp.sum(clip(holders - 1, 0), axis=-1)
 
     def free(self, decision: Any) -> Array:
         """Return the choices `(..., size)` that are left of the first: what nobody has, and always none; booleans."""

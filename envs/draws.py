@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..core.arrays import Array, like, namespace
+from ..core.arrays import Array, clip, like, namespace
 
 
 def between(share: Array, low: float, high: float) -> Array:
@@ -15,11 +15,11 @@ def between(share: Array, low: float, high: float) -> Array:
 def whole_between(share: Array, low: int, high: int) -> Array:
     """Return whole numbers from low to high, each as likely, any shape."""
     xp = namespace(share)
-    return xp.clip(xp.floor(low + share * (high - low + 1)), low, high)
+    return clip(xp.floor(low + share * (high - low + 1)), low, high)
 
 
 def one_of(share: Array, values: Sequence[float]) -> Array:
     """Return one of several values, each as likely, any shape."""
     xp = namespace(share)
     index = xp.astype(xp.floor(share * len(values)), xp.int64)
-    return like(np.asarray(values), share)[xp.clip(index, 0, len(values) - 1)]
+    return like(np.asarray(values), share)[clip(index, 0, len(values) - 1)]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core.arrays import Array, cast, like, namespace
+from ..core.arrays import Array, cast, clip, like, namespace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def present_share(present: Array, dtype: Any) -> Array:
 def geometric_mean(values: Array, present: Array) -> Array:
     """Return the geometric mean `(..., 1)` of the values `(..., N)` of those present; 1 where nobody is."""
     xp, present = namespace(values), namespace(values).astype(present, values.dtype)
-    count = xp.clip(xp.sum(present, axis=-1, keepdims=True), 1.0, None)
+    count = clip(xp.sum(present, axis=-1, keepdims=True), 1.0)
     return xp.exp(xp.sum(present * xp.log(values), axis=-1, keepdims=True) / count)
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from ..core.arrays import Array, namespace, one_hot
+from ..core.arrays import Array, clip, namespace, one_hot
 from ..core.checks import check_integer_type, check_integers, reject
 from .observations import Field
 
@@ -30,7 +30,7 @@ def scaled(number: Array, low: float, high: float, linear: bool = False) -> Arra
         return low + (number + 1.0) * (0.5 * (high - low))
     xp = namespace(number)
     value = low * xp.exp((number + 1.0) * (0.5 * math.log(high / low)))
-    return xp.clip(value, low, high)
+    return clip(value, low, high)
 
 
 def unscaled(value: Array, low: float, high: float, linear: bool = False) -> Array:
@@ -196,7 +196,7 @@ class Number(Part):
         xp, number = namespace(numbers), numbers[..., 0]
         if self.of_round:
             count = xp.sum(xp.astype(present, number.dtype), axis=-1)
-            number = xp.sum(xp.where(present, number, 0.0), axis=-1) / xp.clip(count, 1.0, None)
+            number = xp.sum(xp.where(present, number, 0.0), axis=-1) / clip(count, 1.0)
             present = count > 0.0
         value = scaled(number, self.low, self.high, self.linear)
         if self.whole:

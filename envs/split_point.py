@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..core.arrays import Array, at_choice, namespace
+from ..core.arrays import Array, at_choice, clip, namespace
 from ..core.checks import reject
 from ..core.randomness import Numbers
 from ..core.records import array, constant, part_of, some_of
@@ -302,7 +302,7 @@ class SplitPointSystem(System[Draw, State, Problem, Decision, Cost]):
 
     def bounded_time(self, view: View) -> Array:
         """Return the nominal times `(..., N, J)` in s, at most the longest that observations show."""
-        return namespace(view.state.gain).clip(view.state.nominal_time, None, 1e3 * self.params.reference_time)
+        return clip(view.state.nominal_time, None, 1e3 * self.params.reference_time)
 
     # A round.
 
@@ -318,7 +318,7 @@ class SplitPointSystem(System[Draw, State, Problem, Decision, Cost]):
             samples=whole_between(samples, p.samples_low, p.samples_high),
             flops_per_cycle=one_of(kappa, p.flops_per_cycle),
             energy_budget=between(budget, p.energy_budget_low, p.energy_budget_high),
-            fading=namespace(share).clip(fading, p.least_fading, None),
+            fading=clip(fading, p.least_fading),
             estimate_error=self.draw_error(rng, (p.num_vehicles,), place),
         )
 
@@ -426,7 +426,7 @@ class SplitPointSystem(System[Draw, State, Problem, Decision, Cost]):
         p, xp = self.params, namespace(used)
         if not p.violation_weight:
             return None
-        return p.violation_weight * xp.log(xp.clip(used / (1.0 - p.violation_margin), 1.0, None))
+        return p.violation_weight * xp.log(clip(used / (1.0 - p.violation_margin), 1.0))
 
     # What it costs and brings.
 

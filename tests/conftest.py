@@ -1,7 +1,9 @@
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from fedtwin.core.compiling import worth_compiling
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -11,3 +13,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Say whether loops over NumPy arrays run compiled from now on, until the test ends."""
+    return lambda wanted: monkeypatch.setattr(worth_compiling, "left", 0 if wanted else math.inf)

@@ -396,20 +396,25 @@ def test_power_step_uses_the_budget_up(noise: Noise) -> None:
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_successive_approximation_rises_within_the_energy(noise: Noise) -> None:
+def test_successive_approximation_rises_within_the_energy_to_the_power_step(noise: Noise) -> None:
+    """SUBP2 as published: the energy is concave, so a tangent lies above it and every step from inside stays inside."""
     link: dict[str, Any] = {"bandwidth": 20e6, "share": np.array([0.05, 0.3, 1.0]), "noise": noise}
     snr, bits = np.array([30.0, 400.0, 5e4]), np.full(3, 1e8)
-    energy = 0.5 * bits / radio.band_rate(snr=0.5 * snr, **link)
-    powers = [
-        radio.power_for_energy(
-            bits=bits, energy=energy, snr_per_watt=snr, power_min=1e-4, power_max=10.0, steps=steps, **link
-        )
-        for steps in range(12)
-    ]
-    assert np.all(np.diff(powers, axis=0) >= -1e-14)
-    for power in powers:
-        assert np.all(power * bits / radio.band_rate(snr=power * snr, **link) <= energy * (1.0 + 1e-12))
-    assert powers[-1] == pytest.approx(0.5, rel=1e-9)
+
+    def spent(power: np.ndarray) -> np.ndarray:
+        return power * bits / radio.band_rate(snr=power * snr, **link)
+
+    energy = spent(np.full(3, 0.5))
+    powers = [np.full(3, 1e-4)]
+    for _ in range(12):
+        slope = (spent(powers[-1] * (1.0 + 1e-6)) - spent(powers[-1])) / (1e-6 * powers[-1])
+        powers.append(powers[-1] + (energy - spent(powers[-1])) / slope)
+    assert np.all(np.diff(powers, axis=0) >= -1e-7)
+    assert all(np.all(spent(power) <= energy * (1.0 + 1e-6)) for power in powers)
+    limits = {"power_min": 1e-4, "power_max": 10.0}
+    found = radio.power_for_energy(bits=bits, energy=energy, snr_per_watt=snr, **limits, **link)
+    assert found == pytest.approx(0.5, rel=1e-12)
+    assert powers[-1] == pytest.approx(found, rel=1e-5)
 
 
 # The shared pieces.

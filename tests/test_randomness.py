@@ -1,6 +1,7 @@
 """Numbers that are functions of their place: the published generator, its quality, and one result in every library."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,9 @@ def test_words_are_the_published_ones(kind: Any) -> None:
         assert tuple(word.item() for word in found) == expected
 
 
-def shares(library: str, count: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+def shares(library: str, count: int, dtype: str, compiled: Callable[[bool], None]) -> np.ndarray:
     """Shares of 5 copies, as a library makes them."""
-    monkeypatch.setattr(randomness, "COMPILES", library == "loops")
+    compiled(library == "loops")
     seeds: Any = np.arange(5) + 2**62 if library != "torch" else torch.arange(5) + 2**62
     rng = Numbers(seeds, 2**32 - 1, np.arange(5) if library != "torch" else torch.arange(5), 7)
     rng.take(3)
@@ -45,8 +46,8 @@ def shares(library: str, count: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [1, 4, 7])
-def test_shares_are_equal_in_every_library(count: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [shares(library, count, dtype, monkeypatch) for library in ("loops", "arrays", "torch")]
+def test_shares_are_equal_in_every_library(count: int, dtype: str, compiled: Callable[[bool], None]) -> None:
+    found = [shares(library, count, dtype, compiled) for library in ("loops", "arrays", "torch")]
     assert found[0].shape == (5, count)
     assert found[0].dtype == dtype
     np.testing.assert_array_equal(found[0], found[1])
@@ -118,9 +119,9 @@ def test_the_battery_notices_a_weak_generator(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("library", ["loops", "arrays", "torch"])
 @pytest.mark.parametrize(("servers", "blocks"), [(4, 1), (3, 1), (1, 1), (6, 1), (2, 3), (4, 2)])
 def test_fading_is_the_same_read_singly_or_as_a_whole(
-    servers: int, blocks: int, library: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+    servers: int, blocks: int, library: str, dtype: str, compiled: Callable[[bool], None]
 ) -> None:
-    monkeypatch.setattr(randomness, "COMPILES", library == "loops")
+    compiled(library == "loops")
     make: Any = torch.from_numpy if library == "torch" else np.asarray
     rng = Numbers(make(np.arange(6).reshape(3, 2)), 1, 4)
     rng.uniform((5,), dtype)
@@ -134,7 +135,7 @@ def test_fading_is_the_same_read_singly_or_as_a_whole(
     own, entries = fading.at(make(channel)), on_channel(whole, make(channel))
     # A logarithm may be rounded differently by its place in a register.
     np.testing.assert_allclose(np.asarray(own), np.asarray(entries), rtol=1e-15 if dtype == "float64" else 2e-7)
-    monkeypatch.setattr(randomness, "COMPILES", True)
+    compiled(True)
     other = Numbers(np.arange(6).reshape(3, 2), 1, 4)
     other.uniform((5,), dtype)
     expected = Fading.drawn(other, (7, servers, 5), blocks, dtype).full()

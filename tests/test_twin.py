@@ -1,6 +1,7 @@
 """The physics, equation by equation, against numbers worked out by hand."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,8 @@ def pairwise(sent: Any, heard: Any, server: Any, channel: Any) -> tuple[Any, Any
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("library", ["numpy", "arrays", "torch"])
-def test_interference_is_the_sum_over_the_others(library: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if library == "arrays":
-        monkeypatch.setattr(radio, "COMPILES", False)
+def test_interference_is_the_sum_over_the_others(library: str, dtype: str, compiled: Callable[[bool], None]) -> None:
+    compiled(library == "numpy")
     rng = np.random.default_rng(0)
     for clients, servers, channels in ((1, 1, 1), (16, 4, 10), (9, 3, 1), (5, 6, 40), (40, 1, 3)):
         powers = np.exp(rng.normal(0.0, 8.0, (2, 3, 4, clients, servers))).astype(dtype)
@@ -97,12 +97,36 @@ def test_interference_is_the_sum_over_the_others(library: str, dtype: str, monke
                 assert own.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_is_compiled_gives_the_bits_of_what_is_not(dtype: str, compiled: Callable[[bool], None]) -> None:
+    rng = np.random.default_rng(0)
+    for clients, servers, channels in ((1, 1, 1), (16, 4, 10), (40, 3, 2), (9, 30, 1)):
+        sent, heard = np.exp(rng.normal(0.0, 8.0, (2, 5, clients, servers))).astype(dtype)
+        server, channel = (rng.integers(-1, count, size=(5, clients)) for count in (servers, channels))
+        absent = np.minimum(server, channel) < 0
+        links = {name: np.where(absent, -1, part) for name, part in (("server", server), ("channel", channel))}
+        scores = np.where(rng.random((5, clients, channels)) < 0.3, -np.inf, sent[..., :1] * rng.random(channels))
+        scores[1] = np.round(scores[1] / np.median(sent))  # Many are equal.
+        found = []
+        for wanted in (True, False):
+            compiled(wanted)
+            found.append(
+                [
+                    *radio.interference(sent=sent, heard=heard, **links, num_channels=channels),
+                    match(scores.astype(dtype)),
+                ]
+            )
+        for loop, arrays in zip(*found, strict=True):
+            np.testing.assert_array_equal(loop, arrays)
+            assert loop.dtype == arrays.dtype
+
+
 @pytest.mark.parametrize("compiles", [True, False])
 def test_interference_does_not_cancel_next_to_a_strong_own_signal(
-    compiles: bool, monkeypatch: pytest.MonkeyPatch
+    compiles: bool, compiled: Callable[[bool], None]
 ) -> None:
     """Total minus own would lose an interference of 1e-20 beside an own signal of 1."""
-    monkeypatch.setattr(radio, "COMPILES", compiles)
+    compiled(compiles)
     gain, both = np.array([[1.0], [1e-20]]), np.array([0, 0])
     up, down = radio.interference(sent=gain, heard=gain, server=both, channel=both, num_channels=1)
     np.testing.assert_array_equal(up, [1e-20, 1.0])

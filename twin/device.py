@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ..core.arrays import Array, namespace
+from ..core.arrays import Array, clip, namespace
 from ..core.records import some_of
 from . import compute, radio
 
@@ -74,7 +74,7 @@ class Device:
         """
         xp = namespace(cycles)
         frequency = xp.sqrt(0.5 * energy_budget / self.computing_energy(cycles=cycles, frequency=1.0))
-        frequency = xp.clip(frequency, self.frequency_min, self.frequency_max)
+        frequency = clip(frequency, self.frequency_min, self.frequency_max)
         left = energy_budget - self.computing_energy(cycles=cycles, frequency=frequency)
         wide = snr_per_watt + xp.zeros_like(left)
         power = self.power_for_energy(bits=bits, energy=left, share=share, snr_per_watt=wide)
@@ -116,10 +116,10 @@ class Device:
         least_sent = sending(xp.zeros_like(power) + self.power_min)
         slowest = xp.zeros_like(frequency) + self.frequency_min
         least_spent = self.computing_energy(cycles=cycles, frequency=slowest)
-        sent = xp.clip(budget * asked / xp.where(over, total, 1.0), least_sent, None)
+        sent = clip(budget * asked / xp.where(over, total, 1.0), least_sent)
         sent = xp.minimum(sent, xp.maximum(budget - least_spent, least_sent))
         drain = self.computing_energy(cycles=xp.where(over, cycles, 1.0), frequency=1.0)
-        slower = xp.clip(xp.sqrt(xp.clip(budget - sent, 0.0, None) / drain), self.frequency_min, frequency)
+        slower = clip(xp.sqrt(clip(budget - sent, 0.0) / drain), self.frequency_min, frequency)
         frequency = xp.where(over, slower, frequency)
         left = budget - self.computing_energy(cycles=cycles, frequency=frequency)
         weaker = self.power_for_energy(bits=bits, energy=left, share=share, snr_per_watt=snr_per_watt)

@@ -1,8 +1,13 @@
 """Projections onto what is feasible, which systems and solvers share."""
 
+import functools
 import math
+from collections.abc import Callable
 
-from ..core.arrays import Array, arange_like, namespace
+import numpy as np
+
+from ..core.arrays import Array, arange_like, clip, namespace
+from ..core.compiling import worth_compiling
 from . import radio
 
 MOST_BITS_PER_HERTZ = 100.0
@@ -24,8 +29,16 @@ def snr_in_time(*, bits: Array, time: Array, bandwidth: Array) -> Array:
     return xp.where(possible & (rate <= most), snr, xp.inf)
 
 
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    """Return the compiled loop, which is loaded when it is worth it."""
+    from .feasible_kernel import match as loop
+
+    return loop
+
+
 def match(scores: Array) -> Array:
-    """Give channels to devices, highest score first, one each.
+    """Give channels to devices, highest score first, one each; of equal scores the first.
 
     Args:
         scores: `(..., N, M)`; -inf: never.
@@ -35,6 +48,10 @@ def match(scores: Array) -> Array:
     """
     xp = namespace(scores)
     *batch, clients, channels = scores.shape
+    if xp is np and worth_compiling(scores.size):
+        found = np.full((math.prod(batch), clients), -1, np.int64)
+        _compiled()(scores.reshape(-1, clients, channels), found)
+        return found.reshape(*batch, clients)
     left = xp.astype(xp.reshape(scores, (math.prod(batch), clients * channels)), scores.dtype, copy=True)
     pairs = xp.reshape(left, (-1, clients, channels))
     copies = arange_like(left.shape[0], left)
@@ -59,10 +76,10 @@ def lifted_shares(*, share: Array, floor: Array, present: Array) -> Array:
     """
     xp = namespace(share)
     present = xp.astype(present, share.dtype)
-    equal = present / xp.clip(xp.sum(present, axis=-1, keepdims=True), 1.0, None)
-    short = xp.clip(xp.minimum(floor * (1.0 + 1e-6), equal) - share, 0.0, None)
+    equal = present / clip(xp.sum(present, axis=-1, keepdims=True), 1.0)
+    short = clip(xp.minimum(floor * (1.0 + 1e-6), equal) - share, 0.0)
     room = equal - share
     step = xp.where(short > 0.0, short / xp.where(room > 0.0, room, 1.0), 0.0)
     # One step for all keeps the sum.
-    most = xp.clip(xp.max(step, axis=-1, keepdims=True), 0.0, 1.0)
+    most = clip(xp.max(step, axis=-1, keepdims=True), 0.0, 1.0)
     return share + most * room

@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..core.arrays import COMPILES, Array, cast, namespace, of_agent, one_hot, pick
+from ..core.arrays import Array, cast, clip, namespace, of_agent, one_hot, pick
+from ..core.compiling import worth_compiling
 
-NEWTON_STEPS = 12
-"""Steps of a Newton iteration that starts close by; half of them are enough."""
-
-WEAK_SIGNAL = 1e-3
-"""Signal to noise below which a difference of nearly equal numbers is replaced by its series."""
+NEWTON_STEPS = 3
+"""Steps of `own_band_snr`."""
 
 
 def decibel_to_ratio(value: Array) -> Array:
@@ -37,8 +35,7 @@ def path_gain(*, distance: Array, intercept_db: float, slope_db: float, min_dist
     Returns:
         Linear power gain `(...)`.
     """
-    xp = namespace(distance)
-    reach = xp.clip(distance, min_distance, None)
+    reach = clip(distance, min_distance)
     return decibel_to_ratio(-intercept_db) * reach ** (-slope_db / 10.0)
 
 
@@ -73,7 +70,7 @@ def interference(*, sent: Array, heard: Array, server: Array, channel: Array, nu
         Power up and down in W, each `(..., N)`; 0 for absent clients.
     """
     xp, shape = namespace(sent), channel.shape
-    if xp is np and COMPILES:
+    if xp is np and worth_compiling(sent.size):
         up, down = (np.zeros((math.prod(shape[:-1]), shape[-1]), sent.dtype) for _ in range(2))
         sent, heard = (power.reshape(*up.shape, -1) for power in (sent, heard))
         _compiled()(sent, heard, server.reshape(up.shape), channel.reshape(up.shape), num_channels, up, down)
@@ -84,7 +81,8 @@ def interference(*, sent: Array, heard: Array, server: Array, channel: Array, nu
     place = on_channel[..., None] & own[..., None, :]
     others = _sum_before(each) + xp.flip(_sum_before(xp.flip(each, axis=-3)), axis=-3)
     served = cast(on_channel, sent.dtype) @ cast(place, sent.dtype).sum(axis=-3) - cast(own, sent.dtype)
-    return xp.where(place, others, 0.0).sum(axis=(-2, -1)), (served * heard).sum(axis=-1)
+    # A sum over servers adds in another order than the compiled loop, the last of the running sums does not.
+    return xp.where(place, others, 0.0).sum(axis=(-2, -1)), xp.cumulative_sum(served * heard, axis=-1)[..., -1]
 
 
 def _sum_before(values: Array) -> Array:
@@ -250,24 +248,25 @@ def band_rate(*, bandwidth: Array, share: Array, snr: Array, noise: str) -> Arra
 
 
 def own_band_snr(*, ratio: Array) -> Array:
-    """Return x > 0 where log(1 + x) = ratio x.
+    """Return x > 0 where log(1 + x) = ratio x: Lambert's function W, as 1 + x = -W(-ratio e^-ratio) / ratio, branch -1.
 
-    In closed form 1 + x = -W(-ratio e^-ratio) / ratio, with the branch -1 of Lambert W. Newton's iteration falls onto
-    it from the upper bound -W(-e^-(v + 1)) < 1 + sqrt(2 v) + v, and keeps its digits where ratio comes close to 1.
+    Newton's iteration for z = log(1 + x) where log((e^z - 1) / z) = -log(ratio): a curve so nearly straight that three
+    steps reach the last digits that the ratio has.
 
     Args:
-        ratio: `(...)` in (0, 1).
+        ratio: `(...)`, in (0, 1).
 
     Returns:
-        Signal over the noise of the share in use, `(...)`.
+        Signal over the noise of the share in use, `(...)`; 0 where the ratio is not below 1, inf where not above 0.
     """
     xp = namespace(ratio)
-    excess = xp.clip(ratio - xp.log(ratio) - 1.0, 0.0, None)
-    snr = (1.0 + xp.sqrt(2.0 * excess) + excess) / ratio - 1.0
+    inside = (ratio > 0.0) & (ratio < 1.0 - 4.0 * xp.finfo(ratio.dtype).eps)
+    height = -xp.log(xp.where(inside, ratio, 0.5))
+    nats = height + xp.log1p(height)
     for _ in range(NEWTON_STEPS):
-        step = (xp.log1p(snr) - ratio * snr) / (ratio - 1.0 / (1.0 + snr))
-        snr = snr + xp.clip(step, None, 0.0)
-    return snr
+        snr = xp.expm1(nats)
+        nats = nats - (xp.log(snr / nats) - height) / (1.0 + 1.0 / snr - 1.0 / nats)
+    return xp.where(inside, xp.expm1(nats), xp.where(ratio > 0.0, xp.zeros_like(ratio), xp.inf))
 
 
 def share_for_rate(*, bandwidth: Array, rate: Array, snr: Array, noise: str) -> Array:
@@ -285,14 +284,11 @@ def share_for_rate(*, bandwidth: Array, rate: Array, snr: Array, noise: str) -> 
     Returns:
         Share `(...)`, above 1 where the whole band is too little and inf where no band is enough.
     """
-    xp = namespace(rate)
     if whole_band_noise(noise):
         return rate / shannon_rate(bandwidth=bandwidth, sinr=snr)
-    ratio = rate * math.log(2.0) / (bandwidth * snr)
-    inside = (ratio > 0.0) & (ratio < 1.0 - 4.0 * xp.finfo(ratio.dtype).eps)
-    share = snr / own_band_snr(ratio=xp.where(inside, ratio, 0.5))
-    beyond = xp.astype(xp.where(ratio > 0.0, xp.inf, 0.0), ratio.dtype)
-    return xp.where(inside, share, beyond)
+    found = own_band_snr(ratio=rate * math.log(2.0) / (bandwidth * snr))
+    xp, reached = namespace(found), found > 0.0
+    return xp.where(reached, snr / xp.where(reached, found, 1.0), xp.inf)
 
 
 def power_for_energy(
@@ -305,11 +301,10 @@ def power_for_energy(
     noise: str,
     power_min: float,
     power_max: float,
-    steps: int = 10,
 ) -> Array:
     """Largest power with which sending `bits` costs at most `energy`: the inverse of p U / R(p) = e.
 
-    The energy is concave in the power, so that Newton's steps from below stay below: a tangent lies above the curve.
+    It is log(1 + x) = k x with the signal to noise x of the share and k = U ln 2 x / (e b W p), which the power leaves.
 
     Args:
         bits: U `(...)`.
@@ -320,25 +315,17 @@ def power_for_energy(
         noise: "psd" or "fixed", see `band_rate`.
         power_min: smallest power in W.
         power_max: largest power in W.
-        steps: Newton's steps.
 
     Returns:
         Power `(...)` in W.
     """
     xp = namespace(snr_per_watt)
     per_watt = snr_per_watt if whole_band_noise(noise) else snr_per_watt / share
-    power = xp.zeros_like(snr_per_watt * share) + power_min
-    sends = bits > 0.0
-    for _ in range(steps):
-        rate = band_rate(bandwidth=bandwidth, share=share, snr=power * snr_per_watt, noise=noise)
-        per_power = xp.where(sends, bits, 1.0) / rate
-        received = power * per_watt
-        exact = 1.0 - received / (1.0 + received) / xp.log1p(xp.where(received > 0.0, received, 1.0))
-        weak = received * (0.5 - received * (5.0 / 12.0))
-        slope = per_power * xp.where(received > WEAK_SIGNAL, exact, weak)
-        power = power + xp.maximum(energy - power * per_power, xp.zeros_like(power)) / slope
-        power = xp.clip(power, power_min, power_max)
-    return xp.where(sends, power, power_max)
+    nats = bits * (math.log(2.0) / bandwidth) / share
+    spent = per_watt * energy
+    # Without energy no power will do, without bits any: the ratio is 1, or 0.
+    ratio = xp.where(spent > 0.0, nats, xp.sign(nats)) / xp.where(spent > 0.0, spent, 1.0)
+    return clip(own_band_snr(ratio=ratio) / per_watt, power_min, power_max)
 
 
 def noise_power(*, density_dbm: float, bandwidth: Array) -> Array:

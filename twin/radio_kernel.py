@@ -24,7 +24,7 @@ def interference(
     """
     copies, clients, servers = sent.shape
     passing = np.empty((num_channels, servers), sent.dtype)
-    count = np.empty((num_channels, servers), np.int64)
+    count = np.empty((num_channels, servers), sent.dtype)
     for copy in range(copies):
         count[:] = 0
         passing[:] = 0.0
@@ -34,7 +34,7 @@ def interference(
                 m = server[copy, n]
                 up[copy, n] = passing[k, m]
                 passing[k] += sent[copy, n]
-                count[k, m] += 1
+                count[k, m] += 1.0
         passing[:] = 0.0
         for n in range(clients - 1, -1, -1):
             k = channel[copy, n]
@@ -42,5 +42,7 @@ def interference(
                 own = server[copy, n]
                 up[copy, n] += passing[k, own]
                 passing[k] += sent[copy, n]
+                count[k, own] -= 1.0
                 for m in range(servers):
-                    down[copy, n] += (count[k, m] - (m == own)) * heard[copy, n, m]
+                    down[copy, n] += count[k, m] * heard[copy, n, m]
+                count[k, own] += 1.0

@@ -1,6 +1,5 @@
 """Learning progress in an environment that is measured by rounds of real training."""
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,9 +90,7 @@ class LiveLearning:
             self.loss[copy] = found.loss
         reference = self.system.agent_state(state)
         information = {name: like(value, reference) for name, value in facts.items()}
-        return dataclasses.replace(
-            predicted, loss_decrease=like(fallen, reference), information={**information, **self.reports(state)}
-        )
+        return Progress(predicted.amount, like(fallen, reference), {**information, **self.reports(state)})
 
     def state_dict(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
         """Return tensors and JSON-compatible values from which `load_state_dict` goes on exactly."""

@@ -584,7 +584,8 @@ class System(ABC, Generic[DrawT, StateT, ProblemT, DecisionT, CostT]):
         amount = self.amount(state, decision, cost)
         if self.curve is None:
             return Progress(amount, 0.0 * amount)
-        return Progress(amount, self.curve.decrease(state.learned, amount))  # type: ignore[attr-defined]
+        learned = state.learned  # type: ignore[attr-defined]
+        return Progress(amount, functools.partial(self.curve.decrease, learned, amount))
 
     def report(self, cost: CostT) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return the costs that infos carry: shared ones `(...)` and per-agent ones `(..., N)`."""

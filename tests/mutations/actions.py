@@ -15,7 +15,7 @@ PROGRESS = contract("progress_is_predicted_by_the_curve_and_weighed_in_the_rewar
 BELIEF = contract("the_belief_is_off_by_the_stated_decibels_and_the_network_is_not")
 
 MUTATIONS = (
-    Mutation("a number of the round is the sum", "envs/parts.py", "axis=-1) / xp.clip(count, 1.0, None)", "axis=-1)"),
+    Mutation("a number of the round is the sum", "envs/parts.py", "axis=-1) / clip(count, 1.0)", "axis=-1)"),
     Mutation("absent agents have a say in the round", "envs/parts.py", "number = xp.sum(xp.where(present, number, 0.0), axis=-1)", "number = xp.sum(number, axis=-1)"),
     Mutation("linear numbers begin in the middle", "envs/parts.py", "low + (number + 1.0) * (0.5 *", "low + number * (0.5 *"),
     Mutation("whole numbers are cut off", "envs/parts.py", "xp.astype(xp.round(value), xp.int64)", "xp.astype(value, xp.int64)"),
@@ -39,7 +39,7 @@ MUTATIONS = (
     Mutation("the sign of a number says who takes part", "envs/parts.py", "xp.ones_like(values[0], dtype=xp.bool)", "values[0] > 0"),
     Mutation("only numbers above 0 have a tolerance", "envs/parts.py", "TOLERANCE * abs(asked[0])", "TOLERANCE * asked[0]"),
     Mutation("belief off by half", "envs/system.py", "decibel_to_ratio(state.estimate_error * self", "decibel_to_ratio(0.5 * state.estimate_error * self", BELIEF),
-    Mutation("progress of an untrained model", "envs/system.py", "self.curve.decrease(state.learned, amount)", "self.curve.decrease(0.0 * state.learned, amount)", ("tests/test_docs.py::test_toy_remembers_and_shows_what_was_learned",)),
+    Mutation("progress of an untrained model", "envs/system.py", "self.curve.decrease, learned, amount", "self.curve.decrease, 0.0 * learned, amount", ("tests/test_docs.py::test_toy_remembers_and_shows_what_was_learned",)),
     Mutation("progress is worth nothing", "envs/system.py", "self.params.progress_weight * progress.loss_decrease", "0.0 * progress.loss_decrease", PROGRESS),
     Mutation("draws are not checked", "envs/system.py", "check_record(draw, self.draw_type, self.sizes, self.params.dtype)", "pass", contract("bad_draws_are_refused")),
     Mutation("gains are not checked", "envs/system.py", 'if about["limits"] and not', 'if about["limits"] == "nothing" and not', contract("bad_gains_are_named")),

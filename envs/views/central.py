@@ -63,7 +63,7 @@ class CentralView(SingleView, gymnasium.Env[Any, Any]):
         shared, own = self._facts(outcome)
         self._renderer.follow()
         observation, info = self._seen({**shared, **own})
-        return observation, float(outcome.reward[0].mean()), terminated, truncated, info
+        return observation, outcome.reward.sum().item() / outcome.reward.size, terminated, truncated, info
 
     def _seen(self, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         observation, mask = self._simulator.visible()[0].reshape(-1), self.action_masks()

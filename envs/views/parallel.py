@@ -77,12 +77,24 @@ class ParallelView(AgentView, ParallelEnv[str, Any, int]):  # type: ignore[misc]
         if len(actions) != len(self.agents):
             raise unknown_name("agent", next(name for name in actions if name not in self.agents), self.agents)
         values = [actions[agent] for agent in self.agents]
-        if not self.system.action_shape and INTEGERS.issuperset(map(type, values)):
+        joint = self._joint_at_once(values)
+        # The closer look names the agent.
+        return np.stack([*map(self.system.actions.one, values, self.agents)]) if joint is None else joint
+
+    def _joint_at_once(self, values: list[Any]) -> np.ndarray | None:
+        """Return joint actions where all are of a usual type and in their box, else None."""
+        shape = self.system.action_shape
+        if self.system.actions.discrete:
+            if shape or not INTEGERS.issuperset(map(type, values)):
+                return None
             try:
-                return np.array(values, dtype=np.int64)
-            except OverflowError:  # The closer look names the agent.
-                pass
-        return np.stack([*map(self.system.actions.one, values, self.agents)])
+                return np.array(values, np.int64)
+            except OverflowError:
+                return None
+        if not all(isinstance(value, np.ndarray) and value.shape == shape for value in values):
+            return None
+        joint = np.array(values)
+        return joint if joint.dtype == np.float32 and np.abs(joint).max() <= 1.0 else None
 
     def _observe(self) -> tuple[dict[str, Any], np.ndarray]:
         rows, masks = self._simulator.observations()[0], self._simulator.masks()[0]

@@ -5,7 +5,7 @@ import functools
 import operator
 from collections.abc import Sequence
 
-from ..core.arrays import Array, namespace
+from ..core.arrays import Array, pick
 from ..core.records import array
 from ..twin import rounds
 
@@ -47,15 +47,11 @@ class RoundCost(Totals):
 
     def parts(self) -> dict[str, Array]:
         """Return time as parts of the slowest client's, and energy as parts of the sum, each `(...)`."""
-        xp = namespace(self.client_time)
-        slowest = xp.argmax(self.client_time, axis=-1)[..., None]
-        computing, sending = (
-            xp.take_along_axis(delay, slowest, axis=-1)[..., 0]
-            for delay in (self.compute_delay, self.communication_delay)
-        )
+        slowest = self.client_time.argmax(axis=-1)[..., None]
+        computing, sending = (pick(delay, slowest)[..., 0] for delay in (self.compute_delay, self.communication_delay))
         return {
             "compute_time": computing,
             "communication_time": sending,
-            "compute_energy": xp.sum(self.compute_energy, axis=-1),
-            "communication_energy": xp.sum(self.uplink_energy, axis=-1),
+            "compute_energy": self.compute_energy.sum(axis=-1),
+            "communication_energy": self.uplink_energy.sum(axis=-1),
         }

@@ -7,12 +7,13 @@ the round is worth the sum of learning benefit over energy.
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..core.arrays import Array, at_choice, like, namespace, pick
+from ..core.arrays import Array, at_choice, cast, clip, like, namespace, pick
 from ..core.randomness import Numbers
 from ..core.records import array, constant, part_of
 from ..core.settings import parameter
@@ -147,33 +148,39 @@ class State(Account, Devices):
     efficiency: Array = array("N", "1/J", "O / E in the previous round")
 
 
+def delays(problem: Problem, decision: Decision) -> tuple[Array, Array]:
+    """Return the time `(..., N)` in s of computing, the server's included, and of sending; 0 without a channel."""
+    xp, present = namespace(problem.snr_per_watt), decision.channel >= 0
+    # (..., N): every device is seen on its own channel.
+    snr = decision.power * at_choice(problem.snr_per_watt, decision.channel)
+    rate = radio.shannon_rate(bandwidth=pick(problem.channel_bandwidth, decision.channel), sinr=snr)
+    bits = cast(decision.bits, snr.dtype)
+    sent = precision.quantized_bits(full_bits=problem.full_bits, bits=bits, bits_max=problem.bits_max)
+    uplink = radio.transmission_delay(bits=sent, rate=xp.where(present, rate, 1.0))
+    return xp.where(present, problem.compute_time + problem.server_time, 0.0), xp.where(present, uplink, 0.0)
+
+
 def round_cost(problem: Problem, decision: Decision) -> Cost:
     """Return what a decision `(..., N)` costs and brings: the one place where its parts are put together."""
-    xp = namespace(problem.snr_per_watt)
-    present = decision.channel >= 0
-    power = xp.where(present, decision.power, 0.0)
-    # (..., N): from here on every device is seen on its own channel.
-    snr = power * at_choice(problem.snr_per_watt, decision.channel)
-    rate = radio.shannon_rate(bandwidth=pick(problem.channel_bandwidth, decision.channel), sinr=snr)
-    bits = xp.astype(decision.bits, snr.dtype)
-    sent_bits = precision.quantized_bits(full_bits=problem.full_bits, bits=bits, bits_max=problem.bits_max)
-    uplink = xp.where(present, radio.transmission_delay(bits=sent_bits, rate=xp.where(present, rate, 1.0)), 0.0)
-    computing = xp.where(present, problem.compute_time + problem.server_time, 0.0)
+    xp, present = namespace(problem.snr_per_watt), decision.channel >= 0
+    computing, uplink = delays(problem, decision)
     spent = xp.where(present, problem.compute_energy, 0.0)
-    sent = radio.transmission_energy(power=power, delay=uplink)
+    sent = radio.transmission_energy(power=xp.where(present, decision.power, 0.0), delay=uplink)
+    bits = xp.where(present, cast(decision.bits, spent.dtype), 0.0)
     amplitude, rise, floor = problem.benefit
     benefit = precision.learning_benefit(bits=bits, amplitude=amplitude, rate=rise, floor=floor)
+    benefit = xp.where(present, benefit, 0.0)
     total = totals(delays=(computing, uplink), energies=(spent, sent))
-    efficiency = xp.where(present, benefit / xp.where(present, total["client_energy"], 1.0), 0.0)
+    efficiency = benefit / xp.where(present, total["client_energy"], 1.0)
     return Cost(
         compute_delay=computing,
         uplink_delay=uplink,
         compute_energy=spent,
         uplink_energy=sent,
-        bits=xp.where(present, bits, 0.0),
-        client_benefit=xp.where(present, benefit, 0.0),
+        bits=bits,
+        client_benefit=benefit,
         client_efficiency=efficiency,
-        efficiency=xp.sum(efficiency, axis=-1),
+        efficiency=efficiency.sum(axis=-1),
         **total,
     )
 
@@ -192,15 +199,14 @@ def needed_snr(problem: Problem, bits: Array, bandwidth: Array) -> Array:
 def needed_power(problem: Problem, bits: Array) -> Array:
     """Return the least power `(..., N, M)` in W with which `bits` `(..., N, M)` meet the deadline; inf: none does."""
     power = needed_snr(problem, bits, problem.channel_bandwidth) / problem.snr_per_watt
-    return namespace(power).clip(power, problem.power_min, None)
+    return clip(power, problem.power_min)
 
 
 def most_bits(problem: Problem) -> Array:
     """Return the bits `(..., N, M)`, not rounded, that the largest power sends within the deadline."""
-    xp = namespace(problem.snr_per_watt)
     left = time_left(problem)[..., None]
     rate = radio.shannon_rate(bandwidth=problem.channel_bandwidth, sinr=problem.power_max * problem.snr_per_watt)
-    return xp.clip(left, 0.0, None) * rate * problem.bits_max / problem.full_bits[..., None]
+    return clip(left, 0.0) * rate * problem.bits_max / problem.full_bits[..., None]
 
 
 class QuantizationSystem(System[Draw, State, Problem, Decision, Cost]):
@@ -335,14 +341,14 @@ class QuantizationSystem(System[Draw, State, Problem, Decision, Cost]):
         )
         room = xp.floor(most_bits(chosen)[..., 0] * (1.0 + self.rounding / 10.0))
         wanted = xp.minimum(xp.astype(asked.bits, room.dtype), room)
-        bits = xp.clip(wanted, problem.bits_min, problem.bits_max)
-        least = xp.clip(needed_power(chosen, bits[..., None])[..., 0], problem.power_min, problem.power_max)
+        bits = clip(wanted, problem.bits_min, problem.bits_max)
+        least = clip(needed_power(chosen, bits[..., None])[..., 0], problem.power_min, problem.power_max)
         power = xp.where(served, xp.maximum(asked.power, least), 0.0)
         return Decision(channel, xp.where(served, xp.astype(bits, xp.int64), 0), power)
 
     def limits(self, problem: Problem, decision: Decision) -> tuple[Limit, ...]:
         """Return the deadline."""
-        time = round_cost(problem, decision).client_time
+        time = operator.add(*delays(problem, decision))
         return (Limit("time", "s", time, problem.deadline, f"at most the deadline of {problem.deadline:g}"),)
 
     def used(self, problem: Problem, asked: Decision, made: Decision) -> Array:
@@ -365,7 +371,7 @@ class QuantizationSystem(System[Draw, State, Problem, Decision, Cost]):
 
     def amount(self, state: State, decision: Decision, cost: Cost) -> Array:
         """Return the sum of the devices' benefits."""
-        return namespace(cost.client_benefit).sum(cost.client_benefit, axis=-1)
+        return cost.client_benefit.sum(axis=-1)
 
     def reward(self, state: State, cost: Cost, progress: Progress) -> Array:
         """Return efficiency / reference_efficiency `(..., N)`, of the round or of each device."""
@@ -377,9 +383,8 @@ class QuantizationSystem(System[Draw, State, Problem, Decision, Cost]):
 
     def detail(self, cost: Cost) -> dict[str, Array]:
         """Return the parts of time and energy, and the mean bits of the devices that send."""
-        xp = namespace(cost.client_time)
-        served = xp.sum(xp.astype(cost.client_time > 0.0, cost.client_time.dtype), axis=-1)
-        return {**cost.parts(), "mean_bits": xp.sum(cost.bits, axis=-1) / xp.clip(served, 1.0, None)}
+        served = (cost.client_time > 0.0).sum(axis=-1, dtype=cost.bits.dtype)
+        return {**cost.parts(), "mean_bits": cost.bits.sum(axis=-1) / clip(served, 1.0)}
 
     def plan(self, state: State, decision: Decision) -> QuantizedSplitPlan:
         """Return the plan of a round: devices with a channel learn, with their bits and the samples of the costs."""

@@ -11,6 +11,6 @@ MUTATIONS = (
     Mutation("full precision of another size", "envs/quantization.py", " * params.bits_max / WHOLE_BITS", ""),
     Mutation("channel kept for a second device", "twin/feasible.py", "pairs[copies, :, channel] = -xp.inf", "pass"),
     Mutation("a taken channel is no violation", "envs/quantization.py", "(asked.channel >= 0) & (asked.channel != made.channel)", "(asked.channel >= 0) & (asked.channel < 0)"),
-    Mutation("progress counts devices", "envs/quantization.py", "sum(cost.client_benefit, axis=-1)", "sum(0.0 * cost.client_benefit + 1.0, axis=-1)"),
+    Mutation("progress counts devices", "envs/quantization.py", "return cost.client_benefit.sum(axis=-1)", "return (0.0 * cost.client_benefit + 1.0).sum(axis=-1)"),
     Mutation("one bit is allowed", "twin/precision.py", "FEWEST_BITS, WHOLE_BITS = 2, 32", "FEWEST_BITS, WHOLE_BITS = 1, 32"),
 )  # fmt: skip

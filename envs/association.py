@@ -306,6 +306,7 @@ class AssociationSystem(System[Draw, State, State, Decision, Cost]):
         "paper": {"observation": "paper", "reward_rule": "paper"},
         "compressed": {"feature_bits": PAPER_FEATURE_BITS / 400, "gradient_bits": PAPER_FEATURE_BITS / 400},
         "heterogeneous": {"energy_budget_low": 500.0, "energy_budget_high": 5000.0},
+        "large": {"num_clients": 1024, "num_channels": 320},
     }
     observation_kinds: ClassVar = {
         "local": {"observation": "local"},

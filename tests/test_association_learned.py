@@ -22,9 +22,9 @@ from fedtwin.baselines import SOLVERS
 from fedtwin.baselines import association_kernel as kernel
 from fedtwin.baselines.association import UNGUIDED, anywhere, problem_of, random_start, solver, weakest_first
 from fedtwin.core.checkpoint import read_checkpoint, write_checkpoint
-from fedtwin.core.randomness import generator
+from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take
-from fedtwin.envs import environment_id, vector_env
+from fedtwin.envs import environment_id, make_system, vector_env
 from fedtwin.envs.association import Decision
 from fedtwin.envs.simulator import Simulator
 from fedtwin.evaluation.methods import find_method
@@ -359,3 +359,15 @@ def test_shipped_agents_are_as_good_as_the_documentation_says() -> None:
     rival = ratios("grasp_8_swap")
     difference = np.log(best) - np.log(rival)
     assert difference.mean() + 2.0 * difference.std() / math.sqrt(2000) < 0.0
+
+
+def test_large_networks_are_scheduled_by_greedy_and_by_the_shipped_agent() -> None:
+    system = make_system("association", "large")
+    state = system.start(system.draw(numbers(0, 0, 0)))
+    costs = {}
+    for method in ("greedy", "d3qn_raw"):
+        decision = METHODS[method](system, state, generator(0, 0, 0, 1))
+        system.check_decision(state, decision, complete=True)
+        assert not system.conflicts(decision)
+        costs[method] = float(system.cost(state, decision).system_cost)
+    assert 0.9 < costs["d3qn_raw"] / costs["greedy"] < 1.05

@@ -336,7 +336,8 @@ def test_who_can_take_part_does_and_nobody_else(make: Any) -> None:
 @every_case
 def test_decisions_keep_every_limit_and_violations_are_what_exceeds_one(make: Any) -> None:
     system = misjudged(make, 2.0)
-    state, actions = begin(system, (300,)), random_actions(system, 300)
+    copies = max(8, min(300, 8192 // len(system.agents)))
+    state, actions = begin(system, (copies,)), random_actions(system, copies)
     seen, rounding = system.believed(state), 1.0 + system.rounding
     problem = system.problem(seen)
     found, wanted = ruling(system, seen, actions), asked(system, seen, actions)

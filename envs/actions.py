@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..core.arrays import Array, arange_like, as_int64, clip, counted, namespace, one_hot
+from ..core.arrays import Array, arange_like, as_int64, cast, clip, counted, namespace, one_hot
 from ..core.checks import check_box, check_integers, check_same_library, check_shape
 from ..core.records import names_of
 from .observations import Field
@@ -193,11 +193,11 @@ class Actions:
         xp = namespace(present)
         every = [value.dtype for own in values for value in own]
         kind = next((dtype for dtype in every if xp.isdtype(dtype, "real floating")), xp.float32)
-        columns = [
-            part.encode(own if part in self.choices else [xp.astype(value, kind) for value in own], present)
-            for part, own in zip(self.parts, values, strict=True)
-        ]
-        return xp.astype(clip(xp.concat(columns, axis=-1), -1.0, 1.0), xp.float32)
+        columns = []
+        for part, own in zip(self.parts, values, strict=True):
+            numbers = part.encode(own if part in self.choices else [xp.astype(value, kind) for value in own], present)
+            columns.append(cast(numbers, xp.float32))
+        return clip(xp.concat(columns, axis=-1), -1.0, 1.0)
 
     def values(self, decision: Any) -> list[list[Array]]:
         """Return the decision's values, part by part."""

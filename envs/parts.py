@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from ..core.arrays import Array, clip, namespace, one_hot
+from ..core.arrays import Array, cast, clip, namespace, one_hot
 from ..core.checks import check_integer_type, check_integers, reject
 from .observations import Field
 
@@ -136,9 +136,10 @@ class Choice(Part):
 
     def encode(self, values: Sequence[Array], present: Array) -> Array:
         """Return 1 for what was chosen, -1 for all else."""
-        xp = namespace(values[0])
-        chosen = one_hot(self.index_of(values), self.size) & (present | self.optional)[..., None]
-        return xp.where(chosen, 1.0, -1.0)
+        chosen = one_hot(self.index_of(values), self.size)
+        if not self.optional:
+            chosen = chosen & present[..., None]
+        return 2.0 * cast(chosen, namespace(chosen).float32) - 1.0
 
     def check(self, values: Sequence[Array], present: Array, agents: Agents) -> None:
         """Raise `ValueError` for values that are no integers of their axis, or a -1 in the wrong place."""

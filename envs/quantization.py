@@ -98,7 +98,9 @@ class Problem:
     def feasible(self) -> Array:
         """Channels `(..., N, M)` on which the fewest bits meet the deadline."""
         fewest = namespace(self.compute_time).zeros_like(self.compute_time)[..., None] + self.bits_min
-        least = needed_snr(self, fewest, self.channel_bandwidth)
+        # (M,), or (1,) where all channels are alike and one stands for all.
+        width = self.channel_bandwidth
+        least = needed_snr(self, fewest, width[:1] if bool((width == width[:1]).all()) else width)
         return self.power_max * (1.0 + 1e-10) * self.snr_per_watt >= least
 
 

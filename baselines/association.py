@@ -5,7 +5,6 @@ whose budget is spent left out. Batched states are solved one twin after the oth
 """
 
 import functools
-import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -57,9 +56,12 @@ def problem_of(system: AssociationSystem, state: State) -> Problem:
         ),
         active=np.ascontiguousarray(state.active),
         noise=float(system.noise),
-        rate=params.bandwidth / math.log(2.0),
+        bandwidth=float(params.bandwidth),
         time_weight=float(params.time_weight),
         energy_weight=float(params.energy_weight),
+        members=np.empty(clients, np.int64),
+        passing=np.zeros((params.num_channels, params.num_servers)),
+        serving=np.zeros((params.num_channels, params.num_servers)),
     )
 
 

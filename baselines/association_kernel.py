@@ -1,8 +1,9 @@
 """Compiled cost of the association system and the searches that call it thousands of times.
 
 The one exception to "the cost is `System.cost`": search-type solvers evaluate whole schedules in about a microsecond.
-A test holds `round_cost` equal to `AssociationSystem.cost` to 1e-9 on random and on partial decisions. Everything
-compiled stands in this one file, so that the on-disk cache always sees a change.
+Interference, rates, delays and energies are those of `twin`, compiled from their own source; what a round adds up to is
+written a second time. A test holds `round_cost` equal to `AssociationSystem.cost` to 1e-9 on random and on partial
+decisions.
 """
 
 import math
@@ -12,10 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.compiling import cached_njit
+from ..twin.equations import link_of, sinr, system_cost, transmission_energy
+from ..twin.radio_kernel import disturb, disturb_few, on_air
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Singles = NDArray[np.float32]
+
+FEW = 8
+"""Clients on a channel up to which their interference is added up pair by pair."""
 
 IMPROVEMENT = 1e-9
 """A change counts as better if the cost falls by more than this share: rounding can not make a search cycle."""
@@ -37,32 +43,32 @@ class Problem(NamedTuple):
     """Delay (N, M) that client n's samples add to every client of server m, eq (7)."""
     active: NDArray[np.bool_]
     noise: float
-    rate: float
-    """G / ln 2, so that the rate is rate * log1p(SINR), eqs (9) and (14)."""
+    bandwidth: float
+    """G of a channel."""
     time_weight: float
     energy_weight: float
+    members: Integers
+    """Scratch space of `disturb` (N,)."""
+    passing: Floats
+    """Scratch space of `disturb` (K, M), zeros between its calls, as the next."""
+    serving: Floats
 
 
 @cached_njit()
-def link_delays(problem: Problem, server: Integers, channel: Integers, n: int) -> tuple[float, float]:
-    """Up- and downlink delay of client n, eqs (9), (10), (12) and (14)-(16)."""
-    m, k = server[n], channel[n]
-    up, down = 0.0, 0.0
-    for other in range(server.size):
-        if other != n and channel[other] == k:
-            up += problem.uplink_power[other, m, k]
-            down += problem.downlink_power[n, server[other], k]
-    up_rate = problem.rate * math.log1p(problem.uplink_power[n, m, k] / (problem.noise + up))
-    down_rate = problem.rate * math.log1p(problem.downlink_power[n, m, k] / (problem.noise + down))
-    return problem.uplink_bits[n] / up_rate, problem.downlink_bits[n] / down_rate
-
-
-@cached_njit()
-def refresh(problem: Problem, server: Integers, channel: Integers, k: int, up: Floats, down: Floats) -> None:
-    """Compute the link delays of every client on channel k anew."""
-    for n in range(server.size):
-        if channel[n] == k:
-            up[n], down[n] = link_delays(problem, server, channel, n)
+def refresh(problem: Problem, server: Integers, channel: Integers, only: int, up: Floats, down: Floats) -> None:
+    """Compute the link delays of every client on channel `only` anew (-1: of all), eqs (9), (10), (12), (14)-(16)."""
+    powers = problem.uplink_power, problem.downlink_power
+    members = problem.members[: on_air(channel, only, problem.members)]
+    if only >= 0 and members.size <= FEW:
+        disturb_few(*powers, server, channel, members, up, down)
+    else:
+        disturb(*powers, server, channel, members, problem.passing, problem.serving, up, down)
+    for n in members:
+        m, k = server[n], channel[n]
+        heard = sinr(signal=problem.uplink_power[n, m, k], interference=up[n], noise=problem.noise)
+        up[n] = link_of(sinr=heard, bits=problem.uplink_bits[n], bandwidth=problem.bandwidth)[1]
+        heard = sinr(signal=problem.downlink_power[n, m, k], interference=down[n], noise=problem.noise)
+        down[n] = link_of(sinr=heard, bits=problem.downlink_bits[n], bandwidth=problem.bandwidth)[1]
 
 
 @cached_njit()
@@ -85,7 +91,7 @@ def time_and_energy(
             times += time
             if time > slowest:
                 slowest, worst = time, n
-            energy += problem.local_energy[n] + problem.client_power[n] * up[n]
+            energy += problem.local_energy[n] + transmission_energy(power=problem.client_power[n], delay=up[n])
     return slowest, worst, times, energy
 
 
@@ -93,16 +99,17 @@ def time_and_energy(
 def total(problem: Problem, server: Integers, up: Floats, down: Floats, load: Floats) -> float:
     """System cost (19a) of the clients that have a server, from their link delays; `load` (M,) is scratch space."""
     slowest, _, _, energy = time_and_energy(problem, server, up, down, load)
-    return problem.time_weight * slowest + problem.energy_weight * energy
+    time_weight, energy_weight = problem.time_weight, problem.energy_weight
+    return system_cost(  # type: ignore[no-any-return]
+        round_time=slowest, energy=energy, time_weight=time_weight, energy_weight=energy_weight
+    )
 
 
 @cached_njit()
 def round_cost(problem: Problem, server: Integers, channel: Integers) -> float:
     """System cost (19a) of a decision; -1: absent."""
     up, down = np.zeros(server.size), np.zeros(server.size)
-    for n in range(server.size):
-        if server[n] >= 0:
-            up[n], down[n] = link_delays(problem, server, channel, n)
+    refresh(problem, server, channel, -1, up, down)
     return total(problem, server, up, down, np.empty(problem.edge_delay.shape[1]))
 
 
@@ -123,7 +130,7 @@ def holders(problem: Problem, server: Integers, channel: Integers, up: Floats, d
     for n in range(server.size):
         if server[n] >= 0:
             holder[server[n], channel[n]] = n
-            up[n], down[n] = link_delays(problem, server, channel, n)
+    refresh(problem, server, channel, -1, up, down)
     return holder
 
 
@@ -428,7 +435,7 @@ def pair_fields(
 def delays(problem: Problem, n: int, fields: Singles, weights: PairWeights) -> None:
     """Turn the SINR in `fields` 5 and 6 into up- and downlink delays of client n; log1p keeps small ones exact."""
     for field, load in ((5, problem.uplink_bits[n]), (6, problem.downlink_bits[n])):
-        row, scale, low = fields[field], np.float32(load / problem.rate), weights.low[field]
+        row, scale, low = fields[field], np.float32(load * math.log(2.0) / problem.bandwidth), weights.low[field]
         for i in range(row.size):
             sinr = row[i]
             grown = sinr + np.float32(1.0)
@@ -582,7 +589,7 @@ def best_learned(
 def own_best_channel(problem: Problem, server: Integers, channel: Integers, by_time: bool) -> None:
     """Give each client, in index order, the vacant channel of its server with the best own gain or own link time."""
     clients, servers, channels = problem.uplink_power.shape
-    taken = np.zeros((servers, channels), np.bool_)
+    taken, up, down = np.zeros((servers, channels), np.bool_), np.zeros(clients), np.zeros(clients)
     for n in range(clients):
         m = server[n]
         if m < 0:
@@ -593,8 +600,8 @@ def own_best_channel(problem: Problem, server: Integers, channel: Integers, by_t
                 continue
             channel[n] = k
             if by_time:
-                up, down = link_delays(problem, server, channel, n)
-                score = up + down
+                refresh(problem, server, channel, k, up, down)
+                score = up[n] + down[n]
             else:
                 score = -problem.uplink_power[n, m, k]
             if score < best:
@@ -740,9 +747,12 @@ def mean_log_cost(
             first.edge_delay,
             first.active,
             first.noise,
-            first.rate,
+            first.bandwidth,
             first.time_weight,
             first.energy_weight,
+            first.members,
+            first.passing,
+            first.serving,
         )
         logs += math.log(round_cost(twin, server, channel))
     return logs / len(uplink_powers)

@@ -1,13 +1,19 @@
 """Loops that numba compiles: when they are worth loading, and where their code is kept."""
 
 import functools
+import hashlib
 import math
 import os
+import types
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+from .arrays import namespace
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+Equation = TypeVar("Equation", bound=types.FunctionType)
 
 LOADING = 1 << 15
 """Numbers that are left to operations on arrays before compiled loops are loaded, which takes most of a second."""
@@ -45,6 +51,40 @@ def warn_of_no_folder() -> None:
     )
 
 
+@functools.cache
+def _equations() -> str:
+    """Return a digest of the sources that compiled functions take equations from."""
+    sources = [path for folder in ("core", "twin") for path in (Path(__file__).parents[1] / folder).glob("*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()
+
+
+@functools.cache
+def compilable(equation: Equation) -> Equation:
+    """Let compiled functions call an equation, which is compiled from its own source; its arguments are numbers there.
+
+    Returns:
+        The equation.
+    """
+    import numba
+
+    _know_namespace()
+    code = equation.__code__
+    # numba takes arguments by name, but none that may not be given otherwise.
+    code = code.replace(co_argcount=code.co_argcount + code.co_kwonlyargcount, co_kwonlyargcount=0)
+    function = types.FunctionType(code, equation.__globals__, equation.__name__)
+    numba.extending.overload(equation, strict=False)(lambda *arguments, **named: function)
+    return equation
+
+
+@functools.cache
+def _know_namespace() -> None:
+    """Let numba compile `namespace`: it is NumPy."""
+    import numba
+    import numpy as np
+
+    numba.extending.overload(namespace, inline="always", strict=False)(lambda array: lambda array: np)
+
+
 def cached_njit(**options: Any) -> Callable[[Function], Function]:
     """Compile as `numba.njit` does, and keep the code on disk.
 
@@ -55,10 +95,13 @@ def cached_njit(**options: Any) -> Callable[[Function], Function]:
 
     def compile_(function: Function) -> Function:
         try:
-            compiled: Function = numba.njit(cache=True, **options)(function)
+            compiled = numba.njit(cache=True, **options)(function)
+            if (stored := getattr(compiled, "_cache", None)) is not None:
+                # numba compares the source of this function alone, not of those it calls in other files.
+                stored._cache_file._source_stamp = (stored._cache_file._source_stamp, _equations())
         except RuntimeError:
             warn_of_no_folder()
             compiled = numba.njit(**options)(function)
-        return compiled
+        return compiled  # type: ignore[no-any-return]
 
     return compile_

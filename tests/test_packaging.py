@@ -77,6 +77,33 @@ def test_kernels_compile_where_their_package_is_read_only(kept: bool, tmp_path: 
     assert bool([*tmp_path.glob("caches/**/*own_band_snr*.nbc")]) == kept
 
 
+def test_a_changed_equation_is_compiled_anew(tmp_path: Path) -> None:
+    """numba keeps the code of a function until its own file changes; those it calls stand in other files."""
+    package = tmp_path / "fedtwin"
+    for name in ("baselines", "core", "envs", "federated", "twin"):
+        shutil.copytree(ROOT / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
+    probe = (
+        "from fedtwin.baselines.association import kernel, problem_of;"
+        "from fedtwin.core.randomness import generator, numbers; from fedtwin.envs.association import *;"
+        f"assert kernel.__file__.startswith({str(tmp_path)!r}), kernel.__file__;"
+        "system = AssociationSystem(AssociationParams()); state = system.start(system.draw(numbers(0, 0, 0)));"
+        "made = system.random_feasible(generator(0, 0, 0));"
+        "print(float(system.cost(state, made).system_cost));"
+        "print(kernel.round_cost(problem_of(system, state), made.server, made.channel))"
+    )
+    places = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": ""}
+    costs = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", probe], check=True, env=places, capture_output=True, text=True)
+        cost, compiled = map(float, done.stdout.split())
+        assert compiled == pytest.approx(cost, rel=1e-9)
+        costs.append(cost)
+        radio = package / "twin" / "radio.py"
+        radio.write_text(radio.read_text().replace("xp.log1p(sinr) / math.log(2.0)", "xp.log1p(sinr) / math.log(4.0)"))
+    assert costs[1] == pytest.approx(2.0 * costs[0], rel=0.5)
+    assert costs[1] != costs[0]
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
@@ -119,3 +146,10 @@ def test_the_wheel_works_outside_the_repository(wheel: Path, tmp_path: Path) -> 
     done = subprocess.run(program, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "report:" in done.stdout
     assert (tmp_path / "results" / "demo" / "report.html").is_file()
+
+
+def test_what_the_benchmark_of_starts_does_still_works() -> None:
+    script = "from startup import WORK, cpu_seconds; print(*(name for name in WORK if cpu_seconds(WORK[name]) > 0.0))"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=True, cwd=ROOT / "benchmarks", capture_output=True, text=True)
+    assert "first step" in done.stdout

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fedtwin.core.randomness import generator
 from fedtwin.envs.fading import on_channel
-from fedtwin.twin import compute, geometry, precision, radio, rounds
+from fedtwin.twin import compute, geometry, precision, radio, radio_kernel, rounds
 from fedtwin.twin.feasible import match
 from oracle import bits_per_second
 
@@ -119,6 +119,24 @@ def test_what_is_compiled_gives_the_bits_of_what_is_not(dtype: str, compiled: Ca
         for loop, arrays in zip(*found, strict=True):
             np.testing.assert_array_equal(loop, arrays)
             assert loop.dtype == arrays.dtype
+
+
+def test_few_clients_disturb_each_other_as_many_do() -> None:
+    rng = np.random.default_rng(0)
+    sent, heard = np.exp(rng.normal(0.0, 8.0, (2, 12, 4, 3)))
+    server, channel = rng.integers(4, size=12), rng.integers(-1, 3, size=12)
+    scratch = np.empty(12, np.int64)
+    for k in range(3):
+        members = scratch[: radio_kernel.on_air(channel, k, scratch)]
+        np.testing.assert_array_equal(members, np.flatnonzero(channel == k))
+        few, many = np.full((2, 12), 7.0), np.full((2, 12), 7.0)
+        sums = np.zeros((2, 3, 4))
+        radio_kernel.disturb_few(sent, heard, server, channel, members, *few)
+        radio_kernel.disturb(sent, heard, server, channel, members, *sums, *many)
+        np.testing.assert_allclose(few, many, rtol=1e-12)
+        assert not sums.any()
+        assert (few[:, channel != k] == 7.0).all()
+        assert (few[:, members] != 7.0).all()
 
 
 @pytest.mark.parametrize("compiles", [True, False])

@@ -8,6 +8,70 @@ from ..core.compiling import cached_njit
 
 
 @cached_njit()
+def on_air(channel: Any, only: int, members: Any) -> int:
+    """Write the clients on channel `only` (-1: on any) to `members` `(N,)`, in order, and return how many they are."""
+    count = 0
+    for n in range(channel.size):
+        if channel[n] >= 0 and (only < 0 or channel[n] == only):
+            members[count] = n
+            count += 1
+    return count
+
+
+@cached_njit()
+def disturb(
+    sent: Any, heard: Any, server: Any, channel: Any, members: Any, passing: Any, count: Any, up: Any, down: Any
+) -> None:
+    """Write the power that disturbs the links of clients in one round.
+
+    Args:
+        sent: power of each client at each server `(N, M, K)`, or `(N, M, 1)` on the client's channel.
+        heard: power of each server at each client, likewise.
+        server: of each client `(N,)`.
+        channel: of each client `(N,)`.
+        members: all clients on the channels of which any are looked at.
+        passing: `(K, M)`, zeros; they are zeros again in the end.
+        count: `(K, M)`, likewise.
+        up: `(N,)`.
+        down: `(N,)`.
+    """
+    servers, width = sent.shape[1:]
+    for n in members:
+        k, place = channel[n], channel[n] if width > 1 else 0
+        up[n] = passing[k, server[n]]
+        count[k, server[n]] += 1.0
+        for m in range(servers):
+            passing[k, m] += sent[n, m, place]
+    for n in members:
+        for m in range(servers):
+            passing[channel[n], m] = 0.0
+    for index in range(members.size - 1, -1, -1):
+        n = members[index]
+        k, own, place = channel[n], server[n], channel[n] if width > 1 else 0
+        up[n] += passing[k, own]
+        down[n] = 0.0
+        count[k, own] -= 1.0
+        for m in range(servers):
+            passing[k, m] += sent[n, m, place]
+            down[n] += count[k, m] * heard[n, m, place]
+        count[k, own] += 1.0
+    for n in members:
+        for m in range(servers):
+            passing[channel[n], m] = count[channel[n], m] = 0.0
+
+
+@cached_njit()
+def disturb_few(sent: Any, heard: Any, server: Any, channel: Any, members: Any, up: Any, down: Any) -> None:
+    """Write what `disturb` does for clients that are all on one channel, pair by pair: faster where they are few."""
+    for n in members:
+        up[n] = down[n] = 0.0
+        for other in members:
+            if other != n:
+                up[n] += sent[other, server[n], channel[n]]
+                down[n] += heard[n, server[other], channel[n]]
+
+
+@cached_njit()
 def interference(
     sent: Any, heard: Any, server: np.ndarray, channel: np.ndarray, num_channels: int, up: Any, down: Any
 ) -> None:
@@ -23,26 +87,10 @@ def interference(
         down: `(B, N)`, zeros.
     """
     copies, clients, servers = sent.shape
-    passing = np.empty((num_channels, servers), sent.dtype)
-    count = np.empty((num_channels, servers), sent.dtype)
+    members = np.empty(clients, np.int64)
+    passing = np.zeros((num_channels, servers), sent.dtype)
+    count = np.zeros((num_channels, servers), sent.dtype)
     for copy in range(copies):
-        count[:] = 0
-        passing[:] = 0.0
-        for n in range(clients):
-            k = channel[copy, n]
-            if k >= 0:
-                m = server[copy, n]
-                up[copy, n] = passing[k, m]
-                passing[k] += sent[copy, n]
-                count[k, m] += 1.0
-        passing[:] = 0.0
-        for n in range(clients - 1, -1, -1):
-            k = channel[copy, n]
-            if k >= 0:
-                own = server[copy, n]
-                up[copy, n] += passing[k, own]
-                passing[k] += sent[copy, n]
-                count[k, own] -= 1.0
-                for m in range(servers):
-                    down[copy, n] += count[k, m] * heard[copy, n, m]
-                count[k, own] += 1.0
+        there = members[: on_air(channel[copy], -1, members)]
+        powers = sent[copy][:, :, None], heard[copy][:, :, None]
+        disturb(*powers, server[copy], channel[copy], there, passing, count, up[copy], down[copy])

@@ -74,10 +74,18 @@ def pairwise(sent: Any, heard: Any, server: Any, channel: Any) -> tuple[Any, Any
     return up, down
 
 
+def interference(sent: Any, heard: Any, server: Any, channel: Any, channels: int) -> list[Any]:
+    """Interference up and down, of nodes that send with 1 W."""
+    powers = {"client_power": 0.0 * sent[0, 0, :, 0] + 1.0, "server_power": 0.0 * sent[0, 0, 0] + 1.0}
+    places = {"server": server, "channel": channel, "num_channels": channels}
+    found = radio.powers_on_links(uplink_gain=sent, downlink_gain=heard, **places, **powers)
+    return [other for _, other in found]
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("library", ["numpy", "arrays", "torch"])
+@pytest.mark.parametrize("library", ["loops", "arrays", "torch"])
 def test_interference_is_the_sum_over_the_others(library: str, dtype: str, compiled: Callable[[bool], None]) -> None:
-    compiled(library == "numpy")
+    compiled(library == "loops")
     rng = np.random.default_rng(0)
     for clients, servers, channels in ((1, 1, 1), (16, 4, 10), (9, 3, 1), (5, 6, 40), (40, 1, 3)):
         powers = np.exp(rng.normal(0.0, 8.0, (2, 3, 4, clients, servers))).astype(dtype)
@@ -86,8 +94,7 @@ def test_interference_is_the_sum_over_the_others(library: str, dtype: str, compi
         absent = rng.random(server.shape) < 0.2
         server, channel = np.where(absent, -1, server), np.where(absent, -1, channel)
         make: Any = torch.from_numpy if library == "torch" else np.asarray
-        sent, heard, servers_, channels_ = (make(part) for part in (*powers, server, channel))
-        found = radio.interference(sent=sent, heard=heard, server=servers_, channel=channels_, num_channels=channels)
+        found = interference(*(make(part) for part in (*powers, server, channel)), channels)
         for twin in np.ndindex(3, 4):
             sent, heard = (part[twin].astype(float) for part in powers)
             expected = pairwise(sent, heard, server[twin], channel[twin])
@@ -104,18 +111,17 @@ def test_what_is_compiled_gives_the_bits_of_what_is_not(dtype: str, compiled: Ca
         sent, heard = np.exp(rng.normal(0.0, 8.0, (2, 5, clients, servers))).astype(dtype)
         server, channel = (rng.integers(-1, count, size=(5, clients)) for count in (servers, channels))
         absent = np.minimum(server, channel) < 0
-        links = {name: np.where(absent, -1, part) for name, part in (("server", server), ("channel", channel))}
+        server, channel = np.where(absent, -1, server), np.where(absent, -1, channel)
         scores = np.where(rng.random((5, clients, channels)) < 0.3, -np.inf, sent[..., :1] * rng.random(channels))
         scores[1] = np.round(scores[1] / np.median(sent))  # Many are equal.
         found = []
         for wanted in (True, False):
             compiled(wanted)
-            found.append(
-                [
-                    *radio.interference(sent=sent, heard=heard, **links, num_channels=channels),
-                    match(scores.astype(dtype)),
-                ]
-            )
+            powers = {"client_power": heard[0, :, 0].copy(), "server_power": sent[0, 0].copy()}
+            links = {"server": server, "channel": channel, "num_channels": channels}
+            up, down = radio.powers_on_links(uplink_gain=sent, downlink_gain=heard, **links, **powers)
+            signals = (np.where(absent, 0.0, signal).astype(signal.dtype) for signal, _ in (up, down))
+            found.append([*signals, up[1], down[1], match(scores.astype(dtype))])
         for loop, arrays in zip(*found, strict=True):
             np.testing.assert_array_equal(loop, arrays)
             assert loop.dtype == arrays.dtype
@@ -145,10 +151,10 @@ def test_interference_does_not_cancel_next_to_a_strong_own_signal(
 ) -> None:
     """Total minus own would lose an interference of 1e-20 beside an own signal of 1."""
     compiled(compiles)
-    gain, both = np.array([[1.0], [1e-20]]), np.array([0, 0])
-    up, down = radio.interference(sent=gain, heard=gain, server=both, channel=both, num_channels=1)
-    np.testing.assert_array_equal(up, [1e-20, 1.0])
-    np.testing.assert_array_equal(down, [1.0, 1e-20])
+    gain, both = np.array([[[[1.0], [1e-20]]]]), np.array([[[0, 0]]])
+    up, down = interference(gain, gain, both, both, 1)
+    np.testing.assert_array_equal(up, [[[1e-20, 1.0]]])
+    np.testing.assert_array_equal(down, [[[1.0, 1e-20]]])
 
 
 def test_interference_maps_agree_with_the_sinr_of_whoever_joins() -> None:

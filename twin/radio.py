@@ -46,10 +46,10 @@ def faded_gain(*, mean_gain: Array, fading: Array) -> Array:
 
 @functools.cache
 def _compiled() -> Callable[..., None]:
-    """Return the compiled loops, which are loaded when interference is first computed."""
-    from .radio_kernel import interference as loops
+    """Return the compiled loop, which is loaded when it is worth it."""
+    from .radio_kernel import powers_on_links as loop
 
-    return loops
+    return loop
 
 
 def interference(*, sent: Array, heard: Array, server: Array, channel: Array, num_channels: int) -> tuple[Array, Array]:
@@ -69,12 +69,7 @@ def interference(*, sent: Array, heard: Array, server: Array, channel: Array, nu
     Returns:
         Power up and down in W, each `(..., N)`; 0 for absent clients.
     """
-    xp, shape = namespace(sent), channel.shape
-    if xp is np and worth_compiling(sent.size):
-        up, down = (np.zeros((math.prod(shape[:-1]), shape[-1]), sent.dtype) for _ in range(2))
-        sent, heard = (power.reshape(*up.shape, -1) for power in (sent, heard))
-        _compiled()(sent, heard, server.reshape(up.shape), channel.reshape(up.shape), num_channels, up, down)
-        return up.reshape(shape), down.reshape(shape)
+    xp = namespace(sent)
     on_channel, own = one_hot(channel, num_channels), one_hot(server, sent.shape[-1])
     # (..., N, K, M): what each client adds on each channel at each server, and where it is itself.
     each = xp.where(on_channel[..., None], sent[..., None, :], 0.0)
@@ -118,12 +113,39 @@ def sinr_of_links(
         server_power: `(M,)` in W.
         noise: of a channel in W.
     """
+    gains = {"uplink_gain": uplink_gain, "downlink_gain": downlink_gain}
+    places = {"server": server, "channel": channel, "num_channels": num_channels}
+    powers = powers_on_links(**gains, **places, client_power=client_power, server_power=server_power)
+    return tuple(sinr(signal=signal, interference=other, noise=noise) for signal, other in powers)
+
+
+def powers_on_links(
+    *,
+    uplink_gain: Array,
+    downlink_gain: Array,
+    server: Array,
+    channel: Array,
+    num_channels: int,
+    client_power: Array,
+    server_power: Array,
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Power of each link's own signal and of its `interference`, up and then down, in W.
+
+    Arguments are those of `sinr_of_links`, results `(..., N)`; signals are without meaning where absent.
+    """
+    xp, shape = namespace(uplink_gain), channel.shape
+    if xp is np and worth_compiling(uplink_gain.size):
+        found = np.empty((4, math.prod(shape[:-1]), shape[-1]), uplink_gain.dtype)
+        gains = (gain.reshape(*found.shape[1:], -1) for gain in (uplink_gain, downlink_gain))
+        places = server.reshape(found.shape[1:]), channel.reshape(found.shape[1:]), num_channels
+        _compiled()(*gains, *places, client_power, server_power, found)
+        up, up_others, down, down_others = found.reshape(4, *shape)
+        return (up, up_others), (down, down_others)
     powers = {"sent": client_power[:, None] * uplink_gain, "heard": server_power * downlink_gain}
-    disturbing = interference(**powers, server=server, channel=channel, num_channels=num_channels)
-    return tuple(
-        sinr(signal=pick(power, server[..., None])[..., 0], interference=other, noise=noise)
-        for power, other in zip(powers.values(), disturbing, strict=True)
-    )
+    others = interference(**powers, server=server, channel=channel, num_channels=num_channels)
+    signals = (pick(power, server[..., None])[..., 0] for power in powers.values())
+    up, down = zip(signals, others, strict=True)
+    return up, down
 
 
 def link_of(*, sinr: Array, bits: Array, bandwidth: float) -> tuple[Array, Array]:

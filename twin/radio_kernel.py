@@ -1,4 +1,4 @@
-"""Interference in compiled loops; see `radio.interference`."""
+"""Interference in compiled loops; see `radio.powers_on_links`."""
 
 from typing import Any
 
@@ -72,25 +72,42 @@ def disturb_few(sent: Any, heard: Any, server: Any, channel: Any, members: Any, 
 
 
 @cached_njit()
-def interference(
-    sent: Any, heard: Any, server: np.ndarray, channel: np.ndarray, num_channels: int, up: Any, down: Any
+def powers_on_links(
+    uplink_gain: Any,
+    downlink_gain: Any,
+    server: np.ndarray,
+    channel: np.ndarray,
+    num_channels: int,
+    client_power: Any,
+    server_power: Any,
+    powers: Any,
 ) -> None:
-    """Write the power that disturbs every client's links.
+    """Write the powers of `radio.powers_on_links`.
 
     Args:
-        sent: power of each client at each server on the client's channel `(B, N, M)`.
-        heard: power of each server at each client on the client's channel `(B, N, M)`.
+        uplink_gain: on each client's channel `(B, N, M)`.
+        downlink_gain: likewise.
         server: of each client `(B, N)`.
         channel: of each client `(B, N)`, -1: absent.
         num_channels: K.
-        up: `(B, N)`, zeros.
-        down: `(B, N)`, zeros.
+        client_power: `(N,)`.
+        server_power: `(M,)`.
+        powers: `(4, B, N)`: signal and interference up, signal and interference down.
     """
-    copies, clients, servers = sent.shape
+    copies, clients, servers = uplink_gain.shape
     members = np.empty(clients, np.int64)
-    passing = np.zeros((num_channels, servers), sent.dtype)
-    count = np.zeros((num_channels, servers), sent.dtype)
+    sent, heard = np.empty((clients, servers, 1), powers.dtype), np.empty((clients, servers, 1), powers.dtype)
+    passing = np.zeros((num_channels, servers), powers.dtype)
+    count = np.zeros((num_channels, servers), powers.dtype)
     for copy in range(copies):
         there = members[: on_air(channel[copy], -1, members)]
-        powers = sent[copy][:, :, None], heard[copy][:, :, None]
-        disturb(*powers, server[copy], channel[copy], there, passing, count, up[copy], down[copy])
+        powers[0, copy] = powers[2, copy] = 1.0
+        powers[1, copy] = powers[3, copy] = 0.0
+        for n in there:
+            for m in range(servers):
+                sent[n, m, 0] = client_power[n] * uplink_gain[copy, n, m]
+                heard[n, m, 0] = server_power[m] * downlink_gain[copy, n, m]
+            powers[0, copy, n] = sent[n, server[copy, n], 0]
+            powers[2, copy, n] = heard[n, server[copy, n], 0]
+        up, down = powers[1, copy], powers[3, copy]
+        disturb(sent, heard, server[copy], channel[copy], there, passing, count, up, down)

@@ -256,10 +256,10 @@ def cut_step(problem: Problem, decision: Decision) -> Decision:
 
 
 def power_step(problem: Problem, decision: Decision) -> Decision:
-    """SUBP2: the largest power within the budget, everything else given, by successive convex approximation.
+    """SUBP2: the largest power within the budget, everything else given.
 
-    More power is never slower, and the tangent of the concave energy lies above it: Newton's iteration stays within
-    the budget and ends where it is used up.
+    More power is never slower. Published is successive convex approximation; the tangent of the concave energy lies
+    above it, so the approximation rises within the budget to where it is used up: that power in closed form.
     """
     present = decision.cut >= 0
     spent = computing_energy(problem, at_choice(problem.cycles, decision.cut), decision.frequency)
@@ -349,7 +349,7 @@ def chosen(condition: Array, decision: Decision, other: Decision) -> Decision:
 
 @any_library
 def alternating(problem: Problem) -> Decision:
-    """The published alternation: cuts one by one, power by SCA, then frequency and shares, until nothing changes.
+    """The published alternation: cuts one by one, powers (the limit of SCA), then frequency and shares, until nothing changes.
 
     It begins with least power and frequency at equal shares. The time never rises.
 

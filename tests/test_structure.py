@@ -87,6 +87,17 @@ def test_environments_on_numpy_load_no_learning() -> None:
     assert not (LEARNING | {"rich", "scipy.optimize", "scipy.stats", "tyro"}) & found
 
 
+def test_a_first_step_needs_no_compiler() -> None:
+    found = loaded(
+        "import fedtwin.envs as envs, gymnasium\n"
+        "for name in envs.SYSTEMS:\n"
+        "    env = gymnasium.make(envs.environment_id(name))\n"
+        "    env.reset(seed=0)\n"
+        "    env.step(env.action_space.sample())"
+    )
+    assert not (LEARNING | {"numba", "rich", "scipy.optimize", "scipy.stats", "tyro"}) & found
+
+
 @pytest.mark.parametrize("command", ["evaluate", "train"])
 def test_help_loads_no_learning(command: str) -> None:
     found = loaded(f"from fedtwin.{command} import main\nmain(['--help'])")

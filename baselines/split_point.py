@@ -349,7 +349,7 @@ def chosen(condition: Array, decision: Decision, other: Decision) -> Decision:
 
 @any_library
 def alternating(problem: Problem) -> Decision:
-    """The published alternation: cuts one by one, powers (the limit of SCA), then frequency and shares, until nothing changes.
+    """The published alternation: cuts one by one, power by SCA, then frequency and shares, until nothing changes.
 
     It begins with least power and frequency at equal shares. The time never rises.
 

@@ -62,9 +62,9 @@ def violations(system: System, state: Any, method: str) -> str:
         return "-"
     agent = DDPG.load(path or f"{system.name}-ddpg")
     actions = agent.act(system.observe(state, None), system.mask(state, None))
-    decision = system.decide(state, actions)
-    before = float(np.mean(system.violated(state, decision, actions)))
-    system.check_decision(state, decision, complete=True)
+    ruling = system.rule(system.problem(state), actions)
+    before = float(np.mean(ruling.violated))
+    system.check_decision(state, ruling.decision, complete=True)
     return f"{100 * before:.2f} % / 0 %"
 
 

@@ -13,9 +13,7 @@ SAMPLES = 5
 
 def build() -> D3QN:
     """Build the default learner on its default environment, exploring as at the end of a training."""
-    env = envs.vector_env(
-        "association", 256, decisions="sequential", positions="round", dtype="float32", shared_draws=True
-    )
+    env = envs.vector_env("association", 256, decisions="sequential", positions="round", dtype="float32")
     agent = D3QN.for_env(env)
     agent.begin(env, 1)
     while agent.transitions < 2 * agent.settings.learn_after:

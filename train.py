@@ -146,7 +146,7 @@ def train_sb3(job: Job, algorithm: str, advanced: Advanced) -> Path:
     identity = json.loads(json.dumps({**run, **dataclasses.asdict(system.params)}, default=str))
     if path.exists():
         require_same(folder, json.loads(run_file.read_text()) if run_file.exists() else {}, identity)
-        model = sb3.load_model(path, model)
+        sb3.load_model(path, model)
     write_atomically(run_file, json.dumps(identity, indent=1) + "\n")
     held_out = HeldOut(system, options.held_out, options.held_out_rounds)
     log = Log(folder, model.num_timesteps, step=STEP)
@@ -160,8 +160,9 @@ def train_sb3(job: Job, algorithm: str, advanced: Advanced) -> Path:
     if left > 0:
         callback = sb3.Progress(schedule.score_every, path, scored)
         model.learn(left, callback=callback, reset_num_timesteps=False)
-        sb3.store_model(model, path)
-        scored(model.num_timesteps)
+        if callback.scored < model.num_timesteps:
+            sb3.store_model(model, path)
+            scored(model.num_timesteps)
     return path
 
 

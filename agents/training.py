@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gymnasium.vector import VectorEnv
 
 from ..core.checkpoint import read_checkpoint, require_same, write_checkpoint
+from ..core.files import remove_parts
 from ..core.log import Facts, Log
 from ..core.settings import Settings, parameter
 
@@ -120,8 +121,7 @@ def opened(agent: Trainable, folder: Path, identity: Mapping[str, Any]) -> dict[
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MODEL).exists():
         raise ValueError(f"{folder} holds a run of Stable-Baselines3: choose another folder or delete it")
-    for leftover in folder.glob("*.tmp"):
-        leftover.unlink()
+    remove_parts(folder)
     return resume(agent, folder / CHECKPOINT, identity) if (folder / CHECKPOINT).exists() else None
 
 

@@ -16,7 +16,7 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..core.files import write_atomically
+from ..core.files import file_name, write_atomically
 from . import figures, learning_curves
 from .evaluation import Evaluation
 from .learning_curves import LearningSummary
@@ -109,8 +109,8 @@ def write_tensorboard(folder: Path, evaluation: Evaluation) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     for method in plan.methods:
-        target = folder / method
-        for old in target.glob("events.*"):
+        target = folder / file_name(method)
+        for old in target.glob("events.out.tfevents.*"):
             old.unlink()
         with SummaryWriter(str(target)) as writer:
             for name in plan.kind.quantities:

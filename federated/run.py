@@ -15,6 +15,7 @@ from rich.progress import Progress as ProgressBar
 from ..core import command_line
 from ..core.checkpoint import read_checkpoint, require_same, write_checkpoint
 from ..core.command_line import argument
+from ..core.files import remove_parts
 from ..core.log import Facts, Log
 from ..core.settings import Settings, parameter
 from .plan import Plan, Progress
@@ -90,8 +91,7 @@ def run(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob("*.tmp"):
-        leftover.unlink()
+    remove_parts(folder)
     path = folder / CHECKPOINT
     known = json.loads(json.dumps(identity or {}, default=str))
     facts: Facts = {}

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from fedtwin import evaluate
 from fedtwin.agents import D3QN, D3QNSettings
+from fedtwin.agents.weights import find_weights
 from fedtwin.baselines import SOLVERS
 from fedtwin.core.files import write_atomically
 from fedtwin.core.randomness import generator, numbers
@@ -837,3 +839,19 @@ def test_live_learning_of_other_systems_is_reported(
     assert first["megabytes"] > 0.0
     for name in ("learning", "accuracy_cost", "breakdown"):
         assert np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")).std() > 5
+
+
+def test_a_method_named_by_a_path_writes_within_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "a" / "b" / "c"
+    (tmp_path / "x").mkdir()
+    place.mkdir(parents=True)
+    shutil.copy(find_weights("association-sequential"), tmp_path / "x" / "w.safetensors")
+    monkeypatch.chdir(place)
+    before = {path for path in tmp_path.rglob("*") if place not in path.parents}
+    method = "d3qn:../../../x/w.safetensors"
+    main(["association", "--methods", "greedy", method, "--twins", "2", "--output", "results", "--jobs", "1"])
+    assert {path for path in tmp_path.rglob("*") if place not in path.parents} == before
+    assert {path.name for path in place.iterdir()} == {"results"}
+    runs = sorted(path.name for path in (place / "results" / "tensorboard").iterdir())
+    assert runs[1] == "greedy"
+    assert runs[0].startswith("d3qn_.._.._.._x_w.safetensors-")

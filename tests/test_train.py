@@ -1,16 +1,21 @@
 """The command line that trains: presets, overrides, errors, Stable-Baselines3, curves."""
 
+import base64
+import contextlib
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import fedtwin.envs as envs
 import numpy as np
 import pytest
+import torch
 from fedtwin import experiments
 from fedtwin.agents import D3QN, DDPG
 from fedtwin.agents.recipes import agents_of, default_agent, preset_names, recipe
-from fedtwin.agents.sb3 import ALGORITHMS, SB3Agent, make_model
+from fedtwin.agents.sb3 import ALGORITHMS, SB3Agent, load_model, make_model, store_model
 from fedtwin.agents.training import BEST
 from fedtwin.agents.weights import find_weights
 from fedtwin.baselines import SOLVERS
@@ -250,7 +255,60 @@ def test_stable_baselines_train_and_resume(algorithm: str, decisions: str, tmp_p
         main([*TINY, "--output", str(tmp_path)])
     again = facts(tmp_path)
     assert again[: len(first)] == first
+    assert len({line["transitions"] for line in again}) == len(again)
     assert again[-1]["transitions"] >= 1000
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(("algorithm", "settings"), [("sac", {"learning_starts": 10, "batch_size": 8}), ("ppo", {})])
+def test_stable_baselines_go_on_without_running_what_a_file_holds(
+    algorithm: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    system = envs.make_system("quantization", num_clients=3, num_channels=2)
+    settings = settings or {"n_steps": 8, "batch_size": 8}
+    model = make_model(algorithm, system, 2, 0, settings)
+    model.learn(40)
+    path = tmp_path / "model.zip"
+    store_model(model, path)
+    trap = base64.b64encode(cloudpickle.dumps(Trap(tmp_path / "sprung"))).decode()
+    with zipfile.ZipFile(path) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    data = json.loads(content["data"])
+    data["lr_schedule"][":serialized:"] = trap
+    content["data"] = json.dumps(data).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, part in content.items():
+            file.writestr(name, part)
+    other = make_model(algorithm, system, 2, 1, settings)
+    load_model(path, other)
+    assert not (tmp_path / "sprung").exists()
+    assert other.num_timesteps == model.num_timesteps == 40 if algorithm == "sac" else 48
+    own, theirs = model.get_parameters(), other.get_parameters()
+    for name, tensor in own["policy"].items():
+        assert torch.equal(tensor, theirs["policy"][name]), name
+    if algorithm == "sac":
+        first, second = vars(model)["replay_buffer"], vars(other)["replay_buffer"]
+        assert (first.pos, first.full) == (second.pos, second.full) == (20, False)
+        np.testing.assert_array_equal(first.observations[:20], second.observations[:20])
+        assert torch.equal(vars(model)["log_ent_coef"], vars(other)["log_ent_coef"])
+        moments = (each["critic.optimizer"]["state"][0]["exp_avg"] for each in (own, theirs))
+        assert torch.equal(*moments)
+    other.learn(16, reset_num_timesteps=False)
+    with pytest.raises(ValueError, match=r"state.safetensors holds another model, or is damaged"):
+        load_model(path, make_model("a2c", system, 2, 0, {"policy_kwargs": {"net_arch": [4]}}))
+    # The trap is one.
+    with contextlib.suppress(Exception):
+        type(model).load(path)
+    assert (tmp_path / "sprung").exists()
 
 
 def test_stable_baselines_models_score_like_agents() -> None:

@@ -2,8 +2,8 @@
 
 The one exception to "the cost is `System.cost`": search-type solvers evaluate whole schedules in about a microsecond.
 Interference, rates, delays and energies are those of `twin`, compiled from their own source; what a round adds up to is
-written a second time. A test holds `round_cost` equal to `AssociationSystem.cost` to 1e-9 on random and on partial
-decisions.
+written a second time, and so is what a learned scheduler sees of a pair, in single precision. Tests hold `round_cost`
+equal to `AssociationSystem.cost` to 1e-9 on random and on partial decisions, and the fields to its observations.
 """
 
 import math

@@ -1,7 +1,6 @@
 """Compiled search for the fastest round of the split point system: frequency, power, share and cut of every vehicle.
 
-A test holds its times equal to `envs.split_point.round_cost` to 1e-9. Everything compiled stands in this one file, so
-that the on-disk cache always sees a change.
+Tests hold its times equal to `envs.split_point.round_cost`, and its `own_band_snr` to that of `twin.radio`, to 1e-9.
 
 Given the round's time T, every vehicle asks for the least share of the band with which it ends by T within its
 budget; T is the level at which the shares fill the band. With the time t = T - C - A / f and the energy

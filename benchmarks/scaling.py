@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from fedtwin.baselines import SOLVERS
+from fedtwin.core.compiling import LOADING, worth_compiling
 from fedtwin.core.randomness import generator, numbers
 from fedtwin.core.trees import take
 from fedtwin.envs.association import AssociationParams, AssociationSystem
@@ -167,6 +168,7 @@ def draw_sweep(axes: Axes, sweep: Sweep) -> list[str]:
 
 def section() -> list[str]:
     """Measure every sweep and write the picture."""
+    worth_compiling(LOADING)  # What is loaded later would be part of a sample.
     figure = Figure(figsize=(12, 10.5), layout="constrained")
     grid = figure.subplots(3, 3).flat
     rows = [row for axes, sweep in zip(grid, SWEEPS, strict=False) for row in draw_sweep(axes, sweep)]

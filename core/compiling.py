@@ -27,7 +27,7 @@ class Worth:
 
     def __init__(self) -> None:
         """Begin with nothing passed."""
-        self.left = math.inf if int(os.environ.get("NUMBA_DISABLE_JIT", "0")) else LOADING
+        self.left = LOADING if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") else math.inf
 
     def __call__(self, numbers: int) -> bool:
         """Count the numbers that a loop is about to handle, and say whether it is to run compiled."""
@@ -45,17 +45,21 @@ def warn_of_no_folder() -> None:
     """Say once that compiled code can not be kept."""
     warnings.warn(
         "compiled code can not be kept: numba may write neither beside their source nor to the user's cache folder, "
-        "so every process compiles them anew, which takes seconds; let NUMBA_CACHE_DIR name a folder it may write to",
+        "or keeps it in an unknown way, so every process compiles it anew, which takes seconds; "
+        "let NUMBA_CACHE_DIR name a folder it may write to",
         RuntimeWarning,
         stacklevel=3,
     )
 
 
-@functools.cache
-def _equations() -> str:
+def _digest() -> str:
     """Return a digest of the sources that compiled functions take equations from."""
     sources = [path for folder in ("core", "twin") for path in (Path(__file__).parents[1] / folder).glob("*.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()
+
+
+EQUATIONS = _digest()
+"""What the sources were when they were imported: what is compiled later is compiled from that."""
 
 
 @functools.cache
@@ -64,8 +68,14 @@ def compilable(equation: Equation) -> Equation:
 
     Returns:
         The equation.
+
+    Raises:
+        ValueError: the equation has defaults or is no function of a module.
     """
     import numba
+
+    if equation.__defaults__ or equation.__kwdefaults__ or equation.__closure__:
+        raise ValueError(f"{equation.__qualname__} has defaults or is a closure, must be a function without")
 
     _know_namespace()
     code = equation.__code__
@@ -96,10 +106,11 @@ def cached_njit(**options: Any) -> Callable[[Function], Function]:
     def compile_(function: Function) -> Function:
         try:
             compiled = numba.njit(cache=True, **options)(function)
-            if (stored := getattr(compiled, "_cache", None)) is not None:
+            if compiled is not function:
                 # numba compares the source of this function alone, not of those it calls in other files.
-                stored._cache_file._source_stamp = (stored._cache_file._source_stamp, _equations())
-        except RuntimeError:
+                index = compiled._cache._cache_file
+                index._source_stamp = (index._source_stamp, EQUATIONS)
+        except (RuntimeError, AttributeError):
             warn_of_no_folder()
             compiled = numba.njit(**options)(function)
         return compiled  # type: ignore[no-any-return]

@@ -98,9 +98,10 @@ class Problem:
     def feasible(self) -> Array:
         """Channels `(..., N, M)` on which the fewest bits meet the deadline."""
         fewest = namespace(self.compute_time).zeros_like(self.compute_time)[..., None] + self.bits_min
-        # (M,), or (1,) where all channels are alike and one stands for all.
         width = self.channel_bandwidth
-        least = needed_snr(self, fewest, width[:1] if bool((width == width[:1]).all()) else width)
+        # (M,), or (1,) where one stands for all; on a device, asking whether it does would wait for it.
+        alike = isinstance(width, np.ndarray) and (width == width[:1]).all()
+        least = needed_snr(self, fewest, width[:1] if alike else width)
         return self.power_max * (1.0 + 1e-10) * self.snr_per_watt >= least
 
 

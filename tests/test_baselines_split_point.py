@@ -402,7 +402,7 @@ def test_successive_approximation_rises_within_the_energy_to_the_power_step(nois
     snr, bits = np.array([30.0, 400.0, 5e4]), np.full(3, 1e8)
 
     def spent(power: np.ndarray) -> np.ndarray:
-        return power * bits / radio.band_rate(snr=power * snr, **link)
+        return np.asarray(power * bits / radio.band_rate(snr=power * snr, **link))
 
     energy = spent(np.full(3, 0.5))
     powers = [np.full(3, 1e-4)]
@@ -411,7 +411,7 @@ def test_successive_approximation_rises_within_the_energy_to_the_power_step(nois
         powers.append(powers[-1] + (energy - spent(powers[-1])) / slope)
     assert np.all(np.diff(powers, axis=0) >= -1e-7)
     assert all(np.all(spent(power) <= energy * (1.0 + 1e-6)) for power in powers)
-    limits = {"power_min": 1e-4, "power_max": 10.0}
+    limits: dict[str, Any] = {"power_min": 1e-4, "power_max": 10.0}
     found = radio.power_for_energy(bits=bits, energy=energy, snr_per_watt=snr, **limits, **link)
     assert found == pytest.approx(0.5, rel=1e-12)
     assert powers[-1] == pytest.approx(found, rel=1e-5)

@@ -8,9 +8,11 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fedtwin.baselines import SOLVERS
+from fedtwin.core import compiling
 from fedtwin.envs import SYSTEMS
 from mutate import check_texts
 
@@ -77,31 +79,74 @@ def test_kernels_compile_where_their_package_is_read_only(kept: bool, tmp_path: 
     assert bool([*tmp_path.glob("caches/**/*own_band_snr*.nbc")]) == kept
 
 
+ROUND = (
+    "from fedtwin.core.randomness import generator, numbers; from fedtwin.envs.association import *;"
+    "system = AssociationSystem(AssociationParams()); state = system.start(system.draw(numbers(0, 0, 0)));"
+    "made = system.random_feasible(generator(0, 0, 0));"
+    "import sys; print(float(system.cost(state, made).system_cost), flush=True); sys.stdin.readline();"
+    "from fedtwin.baselines.association import kernel, problem_of;"
+    "print(kernel.round_cost(problem_of(system, state), made.server, made.channel), kernel.__file__)"
+)
+"""Prints the cost of a round, waits for a line, and prints it as the compiled solvers compute it."""
+
+
 def test_a_changed_equation_is_compiled_anew(tmp_path: Path) -> None:
     """numba keeps the code of a function until its own file changes; those it calls stand in other files."""
     package = tmp_path / "fedtwin"
     for name in ("baselines", "core", "envs", "federated", "twin"):
         shutil.copytree(ROOT / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
-    probe = (
-        "from fedtwin.baselines.association import kernel, problem_of;"
-        "from fedtwin.core.randomness import generator, numbers; from fedtwin.envs.association import *;"
-        f"assert kernel.__file__.startswith({str(tmp_path)!r}), kernel.__file__;"
-        "system = AssociationSystem(AssociationParams()); state = system.start(system.draw(numbers(0, 0, 0)));"
-        "made = system.random_feasible(generator(0, 0, 0));"
-        "print(float(system.cost(state, made).system_cost));"
-        "print(kernel.round_cost(problem_of(system, state), made.server, made.channel))"
-    )
     places = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": ""}
-    costs = []
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", probe], check=True, env=places, capture_output=True, text=True)
-        cost, compiled = map(float, done.stdout.split())
-        assert compiled == pytest.approx(cost, rel=1e-9)
-        costs.append(cost)
-        radio = package / "twin" / "radio.py"
-        radio.write_text(radio.read_text().replace("xp.log1p(sinr) / math.log(2.0)", "xp.log1p(sinr) / math.log(4.0)"))
-    assert costs[1] == pytest.approx(2.0 * costs[0], rel=0.5)
-    assert costs[1] != costs[0]
+    radio, costs = package / "twin" / "radio.py", []
+    for nats in ("2.0", "4.0", "8.0"):
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen([sys.executable, "-c", ROUND], env=places, text=True, **pipes) as process:
+            assert process.stdout is not None
+            costs.append(float(process.stdout.readline()))
+            # What is compiled from now on is what was imported before.
+            text = radio.read_text()
+            changed = text.replace(
+                f"xp.log1p(sinr) / math.log({nats})", f"xp.log1p(sinr) / math.log({2 * float(nats)})"
+            )
+            assert changed != text
+            radio.write_text(changed)
+            compiled, file = process.communicate("\n")[0].split()
+        assert file.startswith(str(tmp_path))
+        assert float(compiled) == pytest.approx(costs[-1], rel=1e-9)
+    assert len(set(costs)) == 3
+
+
+@pytest.mark.parametrize("value", ["", "0", "1", "true"])
+def test_numba_may_be_told_not_to_compile(value: str) -> None:
+    probe = "from fedtwin.core.compiling import worth_compiling; print(worth_compiling(10**9))"
+    places = {**os.environ, "NUMBA_DISABLE_JIT": value}
+    done = subprocess.run([sys.executable, "-c", probe], check=True, env=places, capture_output=True, text=True)
+    assert done.stdout.strip() == str(value in ("", "0"))
+
+
+def test_code_that_can_not_be_marked_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba's index is its own affair: should it change, stale code must not come back."""
+    import numba
+
+    def njit(**options: Any) -> Any:
+        class Compiled:
+            def __init__(self, function: Any) -> None:
+                self.options = options
+
+        return Compiled
+
+    monkeypatch.setattr(numba, "njit", njit)
+    compiling.warn_of_no_folder.cache_clear()
+    with pytest.warns(RuntimeWarning, match="keeps it in an unknown way"):
+        made: Any = compiling.cached_njit(fastmath=True)(test_code_that_can_not_be_marked_is_not_kept)
+    assert made.options == {"fastmath": True}
+
+
+def test_only_plain_equations_are_compilable() -> None:
+    def of_default(*, x: float, gain: float = 2.0) -> float:
+        return gain * x
+
+    with pytest.raises(ValueError, match="of_default has defaults or is a closure"):
+        compiling.compilable(of_default)
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,8 @@ def test_interference_is_the_sum_over_the_others(library: str, dtype: str, compi
         absent = rng.random(server.shape) < 0.2
         server, channel = np.where(absent, -1, server), np.where(absent, -1, channel)
         make: Any = torch.from_numpy if library == "torch" else np.asarray
-        found = interference(*(make(part) for part in (*powers, server, channel)), channels)
+        sent, heard, servers_, channels_ = (make(part) for part in (*powers, server, channel))
+        found = interference(sent, heard, servers_, channels_, channels)
         for twin in np.ndindex(3, 4):
             sent, heard = (part[twin].astype(float) for part in powers)
             expected = pairwise(sent, heard, server[twin], channel[twin])
@@ -114,11 +115,12 @@ def test_what_is_compiled_gives_the_bits_of_what_is_not(dtype: str, compiled: Ca
         server, channel = np.where(absent, -1, server), np.where(absent, -1, channel)
         scores = np.where(rng.random((5, clients, channels)) < 0.3, -np.inf, sent[..., :1] * rng.random(channels))
         scores[1] = np.round(scores[1] / np.median(sent))  # Many are equal.
+        scores[2, 0] = np.nan
         found = []
         for wanted in (True, False):
             compiled(wanted)
-            powers = {"client_power": heard[0, :, 0].copy(), "server_power": sent[0, 0].copy()}
-            links = {"server": server, "channel": channel, "num_channels": channels}
+            powers: dict[str, Any] = {"client_power": heard[0, :, 0].copy(), "server_power": sent[0, 0].copy()}
+            links: dict[str, Any] = {"server": server, "channel": channel, "num_channels": channels}
             up, down = radio.powers_on_links(uplink_gain=sent, downlink_gain=heard, **links, **powers)
             signals = (np.where(absent, 0.0, signal).astype(signal.dtype) for signal, _ in (up, down))
             found.append([*signals, up[1], down[1], match(scores.astype(dtype))])
@@ -143,6 +145,37 @@ def test_few_clients_disturb_each_other_as_many_do() -> None:
         assert not sums.any()
         assert (few[:, channel != k] == 7.0).all()
         assert (few[:, members] != 7.0).all()
+
+
+def test_places_that_do_not_exist_are_not_read(compiled: Callable[[bool], None]) -> None:
+    compiled(True)
+    gain, both = np.ones((1, 2, 3)), np.zeros((1, 2), np.int64)
+    powers: dict[str, Any] = {"client_power": np.ones(2), "server_power": np.ones(3)}
+    for place in ({"server": both, "channel": both + 5}, {"server": both + 3, "channel": both}):
+        with pytest.raises(IndexError, match="a server or a channel that there is not"):
+            radio.powers_on_links(uplink_gain=gain, downlink_gain=gain, **place, num_channels=5, **powers)
+
+
+def test_unusual_arrays_are_not_compiled(compiled: Callable[[bool], None]) -> None:
+    """Of several types, or with one place for a whole batch: operations on arrays know how to combine them."""
+    rng = np.random.default_rng(0)
+    gain, server, channel = rng.random((3, 4, 2)), rng.integers(2, size=(3, 4)), rng.integers(3, size=(3, 4))
+    cases = (
+        (gain.astype(np.float32), server, channel, np.ones(4), np.ones(2)),
+        (gain, server[0], channel[0], np.ones(4), np.ones(2)),
+        (gain[:0], server[:0], channel[:0], np.ones(4), np.ones(2)),
+        (gain, server, np.where(server > 0, channel, -1), np.ones(4), np.ones(2)),
+    )
+    for up, servers, channels, client_power, server_power in cases:
+        found = []
+        for wanted in (True, False):
+            compiled(wanted)
+            powers: dict[str, Any] = {"client_power": client_power, "server_power": server_power, "num_channels": 3}
+            links: dict[str, Any] = {"uplink_gain": up, "downlink_gain": up, "server": servers, "channel": channels}
+            found.append([other for _, other in radio.powers_on_links(**links, **powers)])
+        for first, second in zip(*found, strict=True):
+            np.testing.assert_array_equal(first, second)
+            assert first.dtype == second.dtype
 
 
 @pytest.mark.parametrize("compiles", [True, False])
@@ -267,6 +300,38 @@ def test_power_uses_an_energy_up_or_meets_a_limit(noise: str) -> None:
         noise=noise, power_min=0.01, power_max=0.2,
     )  # fmt: skip
     assert nothing.tolist() == [0.2]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_own_band_snr_has_the_digits_of_its_type_and_never_fails(library: str, dtype: str) -> None:
+    make: Any = np.asarray if library == "numpy" else torch.from_numpy
+    smallest, eps = float(np.finfo(dtype).tiny), float(np.finfo(dtype).eps)
+    ratio = np.geomspace(smallest, 0.9, 400).astype(dtype)
+    found = np.asarray(radio.own_band_snr(ratio=make(ratio)))
+    assert found.dtype == dtype
+    assert np.isfinite(found).all()
+    # x grows like -log(ratio) / ratio, beyond the type where the ratio is least.
+    reached = ratio > 1e3 / np.finfo(dtype).max
+    assert reached.sum() > 350
+    ratio, found = ratio[reached].astype(float), found[reached].astype(float)
+    residual = np.log1p(found) / (ratio * found) - 1.0
+    slope = 1.0 - found / (1.0 + found) / np.log1p(found)
+    assert np.max(np.abs(residual / slope)) < 20.0 * eps
+    special = np.array([0.0, -1.0, 1.0, 2.0, np.inf, np.nan], dtype)
+    assert str(np.asarray(radio.own_band_snr(ratio=make(special))).tolist()) == "[inf, inf, 0.0, 0.0, 0.0, nan]"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_is_no_number_stays_none(dtype: str) -> None:
+    one, none = np.ones(1, dtype), np.full(1, np.nan, dtype)
+    limits: dict[str, Any] = {"bandwidth": 2e7, "noise": "psd"}
+    assert np.isnan(radio.share_for_rate(rate=none, snr=one, **limits))
+    assert radio.share_for_rate(rate=1e-30 * one, snr=10.0 * one, **limits)[0] < 1e-30
+    limits |= {"share": 0.3 * one, "snr_per_watt": 100.0 * one, "power_min": 1e-3, "power_max": 1.0}
+    assert np.isnan(radio.power_for_energy(bits=one, energy=none, **limits))
+    assert radio.power_for_energy(bits=1e-30 * one, energy=0.1 * one, **limits) == [1.0]
+    assert radio.power_for_energy(bits=one, energy=-one, **limits) == [np.asarray(1e-3, dtype)]
 
 
 def test_road_in_the_cell() -> None:

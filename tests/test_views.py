@@ -577,3 +577,13 @@ def test_masks_wait_for_reset(name: str, view: str) -> None:
     make, _ = VIEWS[view]
     with pytest.raises(ValueError, match="call reset"):
         make(name).action_masks()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.bool_, np.int64])
+def test_an_action_of_another_type_is_refused_among_others_too(dtype: Any) -> None:
+    env = envs.parallel_env("split_point")
+    env.reset(seed=0)
+    actions = {agent: env.action_space(agent).sample() for agent in env.agents}
+    actions["vehicle_1"] = np.zeros(actions["vehicle_1"].shape, dtype)
+    with pytest.raises(ValueError, match=r"action of vehicle_1 is .*must be 7 numbers in -1..1"):
+        env.step(actions)

@@ -41,7 +41,7 @@ def match(scores: Array) -> Array:
     """Give channels to devices, highest score first, one each; of equal scores the first.
 
     Args:
-        scores: `(..., N, M)`; -inf: never.
+        scores: `(..., N, M)`, floating; -inf or NaN: never.
 
     Returns:
         Channel `(..., N)`, -1: none.
@@ -50,9 +50,9 @@ def match(scores: Array) -> Array:
     *batch, clients, channels = scores.shape
     if xp is np and worth_compiling(scores.size):
         found = np.full((math.prod(batch), clients), -1, np.int64)
-        _compiled()(scores.reshape(-1, clients, channels), found)
+        _compiled()(scores.reshape(math.prod(batch), clients, channels), found)
         return found.reshape(*batch, clients)
-    left = xp.astype(xp.reshape(scores, (math.prod(batch), clients * channels)), scores.dtype, copy=True)
+    left = xp.reshape(xp.where(scores > -xp.inf, scores, -xp.inf), (math.prod(batch), clients * channels))
     pairs = xp.reshape(left, (-1, clients, channels))
     copies = arange_like(left.shape[0], left)
     matched = xp.zeros_like(pairs[..., 0], dtype=xp.int64) - 1

@@ -75,7 +75,7 @@ def interference(*, sent: Array, heard: Array, server: Array, channel: Array, nu
     each = xp.where(on_channel[..., None], sent[..., None, :], 0.0)
     place = on_channel[..., None] & own[..., None, :]
     others = _sum_before(each) + xp.flip(_sum_before(xp.flip(each, axis=-3)), axis=-3)
-    served = cast(on_channel, sent.dtype) @ cast(place, sent.dtype).sum(axis=-3) - cast(own, sent.dtype)
+    served = cast(on_channel, sent.dtype) @ cast(place, sent.dtype).sum(axis=-3) - cast(place, sent.dtype).sum(axis=-2)
     # A sum over servers adds in another order than the compiled loop, the last of the running sums does not.
     return xp.where(place, others, 0.0).sum(axis=(-2, -1)), xp.cumulative_sum(served * heard, axis=-1)[..., -1]
 
@@ -133,10 +133,12 @@ def powers_on_links(
 
     Arguments are those of `sinr_of_links`, results `(..., N)`; signals are without meaning where absent.
     """
-    xp, shape = namespace(uplink_gain), channel.shape
-    if xp is np and worth_compiling(uplink_gain.size):
+    shape, servers = channel.shape, uplink_gain.shape[-1]
+    every = (uplink_gain, downlink_gain, client_power, server_power)
+    usual = all(isinstance(values, np.ndarray) and values.dtype == uplink_gain.dtype for values in every)
+    if usual and uplink_gain.shape[:-1] == server.shape == shape and worth_compiling(uplink_gain.size):
         found = np.empty((4, math.prod(shape[:-1]), shape[-1]), uplink_gain.dtype)
-        gains = (gain.reshape(*found.shape[1:], -1) for gain in (uplink_gain, downlink_gain))
+        gains = (gain.reshape(*found.shape[1:], servers) for gain in (uplink_gain, downlink_gain))
         places = server.reshape(found.shape[1:]), channel.reshape(found.shape[1:]), num_channels
         _compiled()(*gains, *places, client_power, server_power, found)
         up, up_others, down, down_others = found.reshape(4, *shape)
@@ -279,16 +281,21 @@ def own_band_snr(*, ratio: Array) -> Array:
         ratio: `(...)`, in (0, 1).
 
     Returns:
-        Signal over the noise of the share in use, `(...)`; 0 where the ratio is not below 1, inf where not above 0.
+        Signal over the noise of the share in use, `(...)`; 0 where the ratio is not below 1 (but for rounding), inf
+        where it is not above 0, NaN where it is none.
     """
     xp = namespace(ratio)
-    inside = (ratio > 0.0) & (ratio < 1.0 - 4.0 * xp.finfo(ratio.dtype).eps)
-    height = -xp.log(xp.where(inside, ratio, 0.5))
+    kind = xp.finfo(ratio.dtype)
+    inside = (ratio > 0.0) & (ratio < 1.0 - 4.0 * kind.eps)
+    # Where x would overflow it stays next to the largest number.
+    valid = clip(xp.where(inside, ratio, 0.5), 1e3 / kind.max)
+    height = -xp.log(valid)
     nats = height + xp.log1p(height)
     for _ in range(NEWTON_STEPS):
-        snr = xp.expm1(nats)
-        nats = nats - (xp.log(snr / nats) - height) / (1.0 + 1.0 / snr - 1.0 / nats)
-    return xp.where(inside, xp.expm1(nats), xp.where(ratio > 0.0, xp.zeros_like(ratio), xp.inf))
+        rest = -xp.expm1(-nats)
+        nats = nats - (nats + xp.log(rest / nats) - height) / (1.0 / rest - 1.0 / nats)
+    beyond = xp.where(ratio > 0.0, xp.zeros_like(ratio), ratio)
+    return xp.where(inside, nats / valid, xp.where(ratio <= 0.0, xp.inf, beyond))
 
 
 def share_for_rate(*, bandwidth: Array, rate: Array, snr: Array, noise: str) -> Array:
@@ -309,8 +316,8 @@ def share_for_rate(*, bandwidth: Array, rate: Array, snr: Array, noise: str) -> 
     if whole_band_noise(noise):
         return rate / shannon_rate(bandwidth=bandwidth, sinr=snr)
     found = own_band_snr(ratio=rate * math.log(2.0) / (bandwidth * snr))
-    xp, reached = namespace(found), found > 0.0
-    return xp.where(reached, snr / xp.where(reached, found, 1.0), xp.inf)
+    xp, beyond = namespace(found), found <= 0.0
+    return xp.where(beyond, xp.inf, snr / xp.where(beyond, 1.0, found))
 
 
 def power_for_energy(
@@ -346,7 +353,8 @@ def power_for_energy(
     nats = bits * (math.log(2.0) / bandwidth) / share
     spent = per_watt * energy
     # Without energy no power will do, without bits any: the ratio is 1, or 0.
-    ratio = xp.where(spent > 0.0, nats, xp.sign(nats)) / xp.where(spent > 0.0, spent, 1.0)
+    nothing = spent <= 0.0
+    ratio = xp.where(nothing, xp.sign(nats), nats) / xp.where(nothing, 1.0, spent)
     return clip(own_band_snr(ratio=ratio) / per_watt, power_min, power_max)
 
 

@@ -93,6 +93,9 @@ def powers_on_links(
         client_power: `(N,)`.
         server_power: `(M,)`.
         powers: `(4, B, N)`: signal and interference up, signal and interference down.
+
+    Raises:
+        IndexError: a server or channel that there is not, which would be read from somewhere else in memory.
     """
     copies, clients, servers = uplink_gain.shape
     members = np.empty(clients, np.int64)
@@ -104,6 +107,8 @@ def powers_on_links(
         powers[0, copy] = powers[2, copy] = 1.0
         powers[1, copy] = powers[3, copy] = 0.0
         for n in there:
+            if not 0 <= server[copy, n] < servers or channel[copy, n] >= num_channels:
+                raise IndexError("a client has a server or a channel that there is not")
             for m in range(servers):
                 sent[n, m, 0] = client_power[n] * uplink_gain[copy, n, m]
                 heard[n, m, 0] = server_power[m] * downlink_gain[copy, n, m]

@@ -82,7 +82,7 @@ class ParallelView(AgentView, ParallelEnv[str, Any, int]):  # type: ignore[misc]
         return np.stack([*map(self.system.actions.one, values, self.agents)]) if joint is None else joint
 
     def _joint_at_once(self, values: list[Any]) -> np.ndarray | None:
-        """Return joint actions where all are of a usual type and in their box, else None."""
+        """Return joint actions where all are of a usual type, and boxes in their range, else None."""
         shape = self.system.action_shape
         if self.system.actions.discrete:
             if shape or not INTEGERS.issuperset(map(type, values)):
@@ -91,10 +91,10 @@ class ParallelView(AgentView, ParallelEnv[str, Any, int]):  # type: ignore[misc]
                 return np.array(values, np.int64)
             except OverflowError:
                 return None
-        if not all(isinstance(value, np.ndarray) and value.shape == shape for value in values):
+        if not all(type(v) is np.ndarray and v.dtype == np.float32 and v.shape == shape for v in values):
             return None
         joint = np.array(values)
-        return joint if joint.dtype == np.float32 and np.abs(joint).max() <= 1.0 else None
+        return joint if np.abs(joint).max() <= 1.0 else None
 
     def _observe(self) -> tuple[dict[str, Any], np.ndarray]:
         rows, masks = self._simulator.observations()[0], self._simulator.masks()[0]

@@ -37,7 +37,7 @@ MUTATIONS = (
     Mutation("few clients disturb themselves", "twin/radio_kernel.py", "            if other != n:", "            if True:"),
     Mutation("one step of Newton's", "twin/radio.py", "NEWTON_STEPS = 3", "NEWTON_STEPS = 1", SPLIT_POINT),
     Mutation("energy of the whole band", "twin/radio.py", "(math.log(2.0) / bandwidth) / share", "(math.log(2.0) / bandwidth)", SPLIT_POINT),
-    Mutation("no power without bits", "twin/radio.py", "nats, xp.sign(nats))", "nats, 1.0)", SPLIT_POINT),
+    Mutation("no power without bits", "twin/radio.py", "xp.sign(nats), nats)", "1.0, nats)", SPLIT_POINT),
     Mutation("a taken channel is given again", "twin/feasible_kernel.py", "scores[m] + free[m]", "scores[m]", QUANTIZATION),
     Mutation("of equal scores the last, compiled", "twin/feasible_kernel.py", "score > best", "score >= best", QUANTIZATION),
     Mutation("signal to noise of a rate in nats", "twin/radio.py", "xp.expm1(rate / bandwidth * math.log(2.0))", "xp.expm1(rate / bandwidth)", QUANTIZATION),

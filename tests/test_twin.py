@@ -82,6 +82,7 @@ def interference(sent: Any, heard: Any, server: Any, channel: Any, channels: int
     return [other for _, other in found]
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("library", ["loops", "arrays", "torch"])
 def test_interference_is_the_sum_over_the_others(library: str, dtype: str, compiled: Callable[[bool], None]) -> None:
@@ -105,6 +106,7 @@ def test_interference_is_the_sum_over_the_others(library: str, dtype: str, compi
                 assert own.dtype == dtype
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_what_is_compiled_gives_the_bits_of_what_is_not(dtype: str, compiled: Callable[[bool], None]) -> None:
     rng = np.random.default_rng(0)
@@ -129,6 +131,7 @@ def test_what_is_compiled_gives_the_bits_of_what_is_not(dtype: str, compiled: Ca
             assert loop.dtype == arrays.dtype
 
 
+@pytest.mark.uncompiled
 def test_few_clients_disturb_each_other_as_many_do() -> None:
     rng = np.random.default_rng(0)
     sent, heard = np.exp(rng.normal(0.0, 8.0, (2, 12, 4, 3)))
@@ -147,6 +150,7 @@ def test_few_clients_disturb_each_other_as_many_do() -> None:
         assert (few[:, members] != 7.0).all()
 
 
+@pytest.mark.uncompiled
 def test_places_that_do_not_exist_are_not_read(compiled: Callable[[bool], None]) -> None:
     compiled(True)
     gain, both = np.ones((1, 2, 3)), np.zeros((1, 2), np.int64)

@@ -115,7 +115,7 @@ def draw_sweep(found: Sequence[Point], plan: Plan) -> Figure:
     figure, (axis,) = canvas(1, 7.0, 5.0)
     draw_curves(axis, {m: [(p.value, p.ratio, p.low, p.high) for p in found if p.method == m] for m in plan.methods})
     where = f"at {plan.options.sweep} = {plan.options.sweep_values[0]:g}" if plan.options.sweep_fixed else "there"
-    ratio = f"{plan.kind.quantities[plan.kind.objective]}, ratio to {plan.reference} {where}"
+    ratio = f"{plan.kind.quantities[plan.kind.objective]}\nratio to {plan.reference} {where}"
     higher = "\n(higher is better)" if plan.kind.maximized else ""
     axis.set(xlabel=swept_label(plan), ylabel=ratio + higher, yscale="log")
     return titled(figure, axis, plan.options.title)

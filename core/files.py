@@ -1,4 +1,4 @@
-"""Files written so that a reader sees the old or the new content, never a part."""
+"""Files written whole or not at all, and read only up to a limit."""
 
 import hashlib
 import os
@@ -38,3 +38,17 @@ def file_name(text: str) -> str:
     """Return the name of a file or folder for any text: the text where that is safe, else told apart by a digest."""
     safe = re.sub(r"[^A-Za-z0-9_.=+-]", "_", text).lstrip(".")[:100]
     return text if text and safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def read_limited(path: Path, most: int) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it has more than `most` bytes.
+    """
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most:
+            raise ValueError(f"{path} has {size} bytes, must have at most {most}")
+        return stream.read(size)

@@ -1,15 +1,15 @@
-"""CIFAR-10 and CIFAR-100, as binary files and as the pickles for Python, which may not run code here."""
+"""CIFAR-10 and CIFAR-100, as binary files and as the pickles for Python, which are read without running them."""
 
 import dataclasses
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.pickles import read_pickle
 from .dataset import Dataset
-from .labeled import check_labels, labeled, reading
+from .labeled import check_labels, labeled
 
 PIXELS = 3 * 32 * 32
 """Bytes of an image: the red plane, the green, the blue, row by row."""
@@ -17,40 +17,23 @@ PIXELS = 3 * 32 * 32
 COARSE_CLASSES = 20
 """Superclasses of CIFAR-100; its binary files give them before the class."""
 
-ALLOWED = frozenset(
-    {("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-)
-"""All that a pickle may name: what NumPy arrays are pickled as, up to protocol 4."""
+
+def _pickled_labels(values: Any, key: str, file: Path) -> np.ndarray:
+    """Return a list of integers of Python or NumPy as an array; arrays as they are."""
+    if isinstance(values, np.ndarray):
+        return values
+    if not isinstance(values, list) or not all(map(_is_label, values)):
+        raise ValueError(f"{file}: {key} must be a list of integers, or an array of them")
+    return np.array([int(label) for label in values], np.int64)
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads plain Python values and NumPy arrays only."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return one of `ALLOWED`; NumPy 1 called `numpy._core` `numpy.core`.
-
-        Raises:
-            ValueError: anything else; it is not even imported.
-        """
-        today = module.replace("numpy.core.", "numpy._core.")
-        if (today, name) not in ALLOWED:
-            raise ValueError(f"it names {module}.{name}, must name nothing but NumPy arrays")
-        return super().find_class(today, name)
-
-
-def load_arrays(file: Path) -> Any:
-    """Return what a pickle holds, as long as it holds plain values and NumPy arrays; strings of Python 2 are bytes.
-
-    Raises:
-        ValueError: not a pickle, a truncated one, or one that names anything else (which is given).
-    """
-    # A damaged pickle can raise anything.
-    with file.open("rb") as stream, reading(f"{file} is refused as a pickle of arrays", Exception):
-        return _ArrayUnpickler(stream, encoding="bytes").load()
+def _is_label(value: Any) -> bool:
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return integer and -(2**63) <= int(value) < 2**63
 
 
 def _read_pickle(file: Path, labels_key: str, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    content = load_arrays(file)
+    content = read_pickle(file)
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, must be a dictionary with data and {labels_key}")
     by_name = {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
@@ -61,12 +44,10 @@ def _read_pickle(file: Path, labels_key: str, num_classes: int) -> tuple[np.ndar
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != PIXELS:
         shown = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise ValueError(f"{file}: data is {shown}, must be uint8 (n, {PIXELS})")
-    labels = by_name[labels_key]
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise ValueError(f"{file}: {labels_key} must be a list of integers")
+    labels = check_labels(_pickled_labels(by_name[labels_key], labels_key, file), num_classes, file)
     if len(labels) != len(data):
         raise ValueError(f"{file} holds {len(data)} images and {len(labels)} labels, must be equally many")
-    return data, check_labels(np.array(labels, dtype=np.int64), num_classes, file)
+    return data, labels
 
 
 def _read_binary(file: Path, num_classes: int, coarse: bool) -> tuple[np.ndarray, np.ndarray]:

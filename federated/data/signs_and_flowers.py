@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.matlab import read_matrices
 from .dataset import Dataset
 from .images import folders, read_images
 from .labeled import check_labels, labeled, reading
@@ -89,17 +90,14 @@ def is_flowers(root: Path) -> bool:
 
 def _matrices(file: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     """Return arrays of a MATLAB file as one axis of integers each."""
-    from scipy.io import loadmat
-
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, must hold {', '.join(names)}")
-    with reading(f"{file} is not a readable MATLAB file", Exception):  # A damaged file can raise anything.
-        content = loadmat(file)
+    content = read_matrices(file)
     for name in names:
         if name not in content:
             raise ValueError(f"{file} lacks {name}, must hold {', '.join(names)}")
         array = content[name]
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.size == 0:
+        if array.dtype.kind not in "iu" or array.size == 0:
             raise ValueError(f"{file}: {name} is {array.dtype} {array.shape}, must be integers, at least 1")
     return [content[name].astype(np.int64).ravel() for name in names]
 

@@ -289,7 +289,7 @@ def pair_fields(s: Scales, clients: int, pairs: int) -> tuple[Field, ...]:
 @functools.lru_cache(maxsize=64)
 def lowest_random_cost(params: AssociationParams) -> float:
     """Return the lowest system cost of one batch of random rounds (section VI: the batch that fixes rho)."""
-    system = AssociationSystem(dataclasses.replace(params, dtype="float64", twin_error_db=0.0))
+    system = AssociationSystem(dataclasses.replace(params, dtype="float64"))
     state = system.start(system.draw(numbers(0, 0, 0, (REFERENCE_ROUNDS,))))
     decision = system.actions.drawn(generator(0, 0, 0), state.energy_used.shape)
     return float(np.min(system.price(state, decision).system_cost))

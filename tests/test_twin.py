@@ -336,6 +336,7 @@ def test_what_is_no_number_stays_none(dtype: str) -> None:
     assert np.isnan(radio.power_for_energy(bits=one, energy=none, **limits))
     assert radio.power_for_energy(bits=1e-30 * one, energy=0.1 * one, **limits) == [1.0]
     assert radio.power_for_energy(bits=one, energy=-one, **limits) == [np.asarray(1e-3, dtype)]
+    assert radio.power_for_energy(bits=0.0 * one, energy=-one, **limits) == [1.0]
 
 
 def test_road_in_the_cell() -> None:

@@ -5,7 +5,6 @@ import pickle
 import re
 import struct
 import sys
-import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -84,19 +83,18 @@ def assert_survives(read: Reader, file: Path, contents: Iterator[bytes]) -> int:
 
 
 def refused(read: Reader, file: Path, content: bytes, expected: str) -> None:
-    """Hold that a content is refused with a message, before it costs a second or a megabyte more than its size."""
+    """Hold that a content is refused with a message, before it costs a megabyte more than its size."""
     file.write_bytes(content)
-    caught, begin = "", time.process_time()
+    caught = ""
     tracemalloc.start()
     try:
         read(file)
     except ValueError as error:
         caught = str(error)
-    spent, most = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
+    most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert expected in caught
     assert str(file) in caught
-    assert spent < 1
     assert most < 100 * len(content) + 2**20
 
 
@@ -441,10 +439,8 @@ MANY = 100_000
 )
 def test_deep_nesting_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "deep").write_bytes(content)
-    begin = time.process_time()
     with pytest.raises(ValueError, match=r"more than 64 lists|values and 0 marks"):
         read_pickle(tmp_path / "deep")
-    assert time.process_time() - begin < 1
 
 
 def test_nesting_up_to_the_limit_is_read(tmp_path: Path) -> None:
@@ -494,10 +490,8 @@ def test_opcodes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_large_files_are_not_read(tmp_path: Path, read: Reader, most: int) -> None:
     (tmp_path / "large").touch()
     os.truncate(tmp_path / "large", most + 1)
-    begin = time.process_time()
     with pytest.raises(ValueError, match=f"large has {most + 1} bytes, must have at most {most}"):
         read(tmp_path / "large")
-    assert time.process_time() - begin < 1
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "missing")
     assert read_limited(Path("/dev/zero"), 10) == b""
